@@ -1,0 +1,28 @@
+//! The arithmetic of OpenTSM: everything that is mathematics and nothing that is a protocol run.
+//!
+//! No socket, clock, thread or global randomness is reached from here: randomness comes in as an
+//! argument (`&mut dyn CryptoRng`), messages as values. The rounds that use these pieces are in
+//! `tsm-protocols`; the equations, step by step, in `docs/spec/`.
+//!
+//! The three types to know:
+//!
+//! * [`Transcript`]: the only place where anything is hashed; every use has a [`Label`].
+//! * [`Curve`]: what a signing curve must offer; [`Secp256k1`], [`P256`], [`P384`], [`P521`].
+//! * [`Secret`]: a value that is wiped on drop and never printed.
+//!
+//! Constant time is the rule: a function whose time depends on its arguments has `vartime` in its
+//! name and takes public values only.
+
+pub mod commitment;
+pub mod curve;
+pub mod dlog;
+pub mod hedged;
+pub mod identity;
+pub mod secret;
+pub mod transcript;
+
+pub use curve::{CanonicalScalar, Curve, CurveId, NonIdentityPoint, P256, P384, P521, Secp256k1};
+pub use identity::{IdentityKey, IdentityPublicKey};
+pub use rand_core::CryptoRng;
+pub use secret::Secret;
+pub use transcript::{Label, Transcript};
