@@ -131,6 +131,10 @@ pub trait Curve: Copy + fmt::Debug + Send + Sync + 'static {
     fn public_key_der(point: &Self::Point) -> Vec<u8>;
     /// Reads a DER SubjectPublicKeyInfo; strict as [`decode_point`](Self::decode_point).
     fn public_key_from_der(der: &[u8]) -> Option<Self::Point>;
+    /// DER form of a signature (RFC 3279); `None` if r or s is zero.
+    fn signature_to_der(r: &Self::Scalar, s: &Self::Scalar) -> Option<Vec<u8>>;
+    /// Reads the strict DER form of a signature.
+    fn signature_from_der(der: &[u8]) -> Option<(Self::Scalar, Self::Scalar)>;
 
     /// s·G.
     fn mul_generator(scalar: &Self::Scalar) -> Self::Point {
@@ -155,6 +159,31 @@ pub trait Curve: Copy + fmt::Debug + Send + Sync + 'static {
             }
         }
     }
+}
+
+/// Runs `$body` with the type `$C` of the curve named by a [`CurveId`].
+#[macro_export]
+macro_rules! with_curve {
+    ($id:expr, $C:ident => $body:expr) => {
+        match $id {
+            $crate::CurveId::Secp256k1 => {
+                type $C = $crate::Secp256k1;
+                $body
+            }
+            $crate::CurveId::P256 => {
+                type $C = $crate::P256;
+                $body
+            }
+            $crate::CurveId::P384 => {
+                type $C = $crate::P384;
+                $body
+            }
+            $crate::CurveId::P521 => {
+                type $C = $crate::P521;
+                $body
+            }
+        }
+    };
 }
 
 /// Implements [`Curve`] for a RustCrypto curve. The numbers are the ones of spec 2.
@@ -254,6 +283,17 @@ macro_rules! rustcrypto_curve {
                 use elliptic_curve::pkcs8::DecodePublicKey;
                 let key = elliptic_curve::PublicKey::<$curve>::from_public_key_der(der).ok()?;
                 Some(key.to_projective())
+            }
+
+            fn signature_to_der(r: &Self::Scalar, s: &Self::Scalar) -> Option<Vec<u8>> {
+                let signature = $module::ecdsa::Signature::from_scalars(r.to_repr(), s.to_repr()).ok()?;
+                Some(signature.to_der().as_bytes().to_vec())
+            }
+
+            fn signature_from_der(der: &[u8]) -> Option<(Self::Scalar, Self::Scalar)> {
+                let signature = $module::ecdsa::Signature::from_der(der).ok()?;
+                let (r, s) = signature.split_scalars();
+                Some((*r, *s))
             }
         }
     };

@@ -16,6 +16,7 @@
 pub mod commitment;
 pub mod curve;
 pub mod dlog;
+pub mod ecdsa;
 pub mod hedged;
 pub mod identity;
 pub mod secret;

@@ -1,1 +1,23 @@
-//! Placeholder while the workspace is laid out.
+//! The words that every part of OpenTSM shares.
+//!
+//! What players must agree on ([`Session`]), who they are ([`Players`]), how many must take part
+//! ([`Threshold`]), which errors a caller can see ([`Failure`], [`ErrorCode`]), and the bodies of
+//! the HTTP API ([`api`]). Values are checked when they are made; inside there are only valid ones.
+//!
+//! Nothing here does I/O, and nothing here is secret.
+
+pub mod api;
+pub mod error_code;
+pub mod failure;
+pub mod ids;
+pub mod players;
+pub mod session;
+pub mod threshold;
+
+pub use error_code::ErrorCode;
+pub use failure::{Difference, Failure, PlayerConcern};
+pub use ids::{ApplicationId, Epoch, KeyId, SessionId};
+pub use players::{MAX_PLAYERS, PlayerIndex, PlayerKey, Players};
+pub use session::{Digest, Operation, Session, SessionTag};
+pub use threshold::Threshold;
+pub use tsm_crypto::CurveId;
