@@ -1,1 +1,202 @@
-//! Tests only; see `tests/`.
+//! Whole networks of real nodes in one thread, on a virtual clock, from one seed.
+//!
+//! The engine, the protocols and the store's sealing are the ones of the product; the links are
+//! memory links that can lose, delay, repeat and forge, and the databases are in memory and can
+//! fail and crash.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tsm_crypto::hedged::test_rng;
+use tsm_crypto::{CurveId, IdentityKey, Secret};
+use tsm_node::{Compute, Node, NodeParts, Settings, StaticPlayer};
+use tsm_storage::{Memory, SealedStore, Stretch};
+use tsm_transport::memory::MemoryNetwork;
+use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, Failure, KeyId, PlayerIndex, PlayerKey, SessionId};
+
+/// A network of players 0 to n - 1. Player 0 is dynamic at all others, as in the user's document.
+pub struct Network {
+    /// The links, for tests that tamper with them.
+    pub links: MemoryNetwork,
+    members: BTreeMap<u16, Member>,
+    settings: Settings,
+    seed: u64,
+}
+
+struct Member {
+    identity: Arc<IdentityKey>,
+    store: Memory,
+    node: Node,
+}
+
+/// What each asked player's caller got.
+pub type Answers<T> = BTreeMap<u16, Result<T, Failure>>;
+
+impl Network {
+    /// Starts `players` nodes.
+    pub async fn start(players: u16, seed: u64) -> Self {
+        Self::start_with(players, seed, Settings::default()).await
+    }
+
+    /// Starts `players` nodes with the same settings each.
+    pub async fn start_with(players: u16, seed: u64, settings: Settings) -> Self {
+        let links = MemoryNetwork::new();
+        let mut network = Network { links, members: BTreeMap::new(), settings, seed };
+        let identities: BTreeMap<u16, Arc<IdentityKey>> =
+            (0..players).map(|player| (player, Arc::new(identity(seed, player)))).collect();
+        for player in 0..players {
+            let store = Memory::new();
+            let node = network.run(player, &identities, &store).await;
+            network.members.insert(player, Member { identity: identities[&player].clone(), store, node });
+        }
+        network
+    }
+
+    /// Stops a node and starts it again on the same database, as after a crash.
+    pub async fn restart(&mut self, player: u16) {
+        self.links.disconnect(self.key(player));
+        self.member(player).node.stop().await;
+        self.member(player).store.restart();
+        let identities = self.members.iter().map(|(p, member)| (*p, member.identity.clone())).collect();
+        let store = self.member(player).store.clone();
+        let node = self.run(player, &identities, &store).await;
+        self.members.get_mut(&player).expect("a member").node = node;
+        self.links.reconnect(self.key(player));
+    }
+
+    async fn run(&self, player: u16, identities: &BTreeMap<u16, Arc<IdentityKey>>, store: &Memory) -> Node {
+        let identity = identities[&player].clone();
+        let password = Secret::new(format!("master password {player}"));
+        let sealed = SealedStore::open(store, password, Stretch::CHEAPEST).await.expect("the store opens");
+        let (links, events) = self.links.node(identity.public().clone(), player);
+        let known = identities.iter().filter(|(other, _)| **other != 0 && **other != player);
+        let players = known.map(|(other, identity)| (PlayerIndex(*other), static_player(*other, identity)));
+        Node::start(NodeParts {
+            player: PlayerIndex(player),
+            identity: identity.clone(),
+            players: players.collect(),
+            links,
+            events,
+            store: sealed,
+            compute: Compute::inline(self.seed ^ u64::from(player), &identity),
+            settings: self.settings.clone(),
+        })
+    }
+
+    fn member(&self, player: u16) -> &Member {
+        &self.members[&player]
+    }
+
+    /// A player's node.
+    pub fn node(&self, player: u16) -> &Node {
+        &self.member(player).node
+    }
+
+    /// A player's database.
+    pub fn store(&self, player: u16) -> &Memory {
+        &self.member(player).store
+    }
+
+    /// A player's public key.
+    pub fn key(&self, player: u16) -> &PlayerKey {
+        self.member(player).identity.public()
+    }
+
+    /// A session of these players, with player 0's key given dynamically.
+    pub fn session(&self, id: &str, players: &[u16]) -> SessionRequest {
+        let dynamic = players.contains(&0).then(|| (PlayerIndex(0), self.key(0).clone()));
+        SessionRequest {
+            id: SessionId::new(id).expect("a valid session ID"),
+            players: players.iter().copied().map(PlayerIndex).collect::<BTreeSet<_>>(),
+            dynamic_public_keys: dynamic.into_iter().collect(),
+            connect_timeout: None,
+            session_timeout: None,
+        }
+    }
+
+    /// All players of the session are asked for a key.
+    pub async fn generate_key(
+        &self,
+        session: &SessionRequest,
+        curve: CurveId,
+        threshold: u64,
+    ) -> Answers<KeyInfo> {
+        let request = GenerateKey { session: session.clone(), curve, threshold, key_id: None };
+        self.ask(session, |node| {
+            let request = request.clone();
+            async move { node.generate_key(&application(), request).await }
+        })
+        .await
+    }
+
+    /// All players of the session are asked to sign.
+    pub async fn sign(&self, session: &SessionRequest, key_id: &KeyId, digest: &[u8]) -> Answers<Signed> {
+        let request = SignEcdsa {
+            session: session.clone(),
+            key_id: key_id.clone(),
+            path: vec![],
+            digest: digest.to_vec(),
+        };
+        self.ask(session, |node| {
+            let request = request.clone();
+            async move { node.sign(&application(), request).await }
+        })
+        .await
+    }
+
+    /// Asks all players of a session at the same time.
+    pub async fn ask<T, F>(&self, session: &SessionRequest, call: impl Fn(Node) -> F) -> Answers<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + Send + 'static,
+    {
+        let calls: Vec<_> = session
+            .players
+            .iter()
+            .map(|player| (player.0, tokio::spawn(call(self.node(player.0).clone()))))
+            .collect();
+        let mut answers = BTreeMap::new();
+        for (player, call) in calls {
+            answers.insert(player, call.await.expect("no call panics"));
+        }
+        answers
+    }
+
+    /// A key that all players of the network hold.
+    pub async fn make_key(&self, curve: CurveId, threshold: u64) -> KeyInfo {
+        let players: Vec<u16> = self.members.keys().copied().collect();
+        let session = self.session(&format!("make-{curve}-{threshold}"), &players);
+        let answers = self.generate_key(&session, curve, threshold).await;
+        let infos: Vec<KeyInfo> =
+            answers.into_values().map(|answer| answer.expect("key generation works")).collect();
+        assert!(infos.iter().all(|info| *info == infos[0]), "all holders see the same key");
+        infos[0].clone()
+    }
+}
+
+/// The application that the tests log in to.
+pub fn application() -> ApplicationId {
+    ApplicationId::new("demoapp").expect("a valid application ID")
+}
+
+fn identity(seed: u64, player: u16) -> IdentityKey {
+    IdentityKey::generate(&mut test_rng(seed.wrapping_mul(1000) + u64::from(player)))
+}
+
+fn static_player(player: u16, identity: &IdentityKey) -> StaticPlayer {
+    let address = format!("node{player}:9000").parse().expect("a valid address");
+    StaticPlayer { public_key: Some(identity.public().clone()), address: Some(address) }
+}
+
+/// Joins the partial signatures of all answers and verifies the result.
+pub fn join(digest: &[u8], answers: &Answers<Signed>) -> tsm_crypto::ecdsa::Signature {
+    let partials: Vec<tsm_crypto::ecdsa::PartialSignature> = answers
+        .iter()
+        .map(|(player, answer)| {
+            let signed = answer.as_ref().unwrap_or_else(|failure| panic!("player {player}: {failure}"));
+            borsh::from_slice(&signed.partial_signature).expect("a readable partial signature")
+        })
+        .collect();
+    tsm_crypto::ecdsa::join(digest, &partials).expect("the partial signatures fit")
+}

@@ -1,1 +1,35 @@
-//! Placeholder while the workspace is laid out.
+//! The engine of a node: opens sessions with other players, drives their rounds, keeps key shares.
+//!
+//! A [`Node`] is given its links, its store and its settings, and is then asked to generate keys
+//! and sign. It knows no HTTP and no configuration file, so that a server, an app and a simulation
+//! embed the very same engine.
+//!
+//! | question | place |
+//! |---|---|
+//! | How is a session opened, driven, ended? | `run.rs` |
+//! | Whose public key counts, static or dynamic? | `resolve.rs` |
+//! | How do frames find their session? | `sessions.rs` |
+//! | What is sent between engines? | `wire.rs`, `docs/formats.md` |
+//! | What happens on a sign request? | `operations/sign.rs` |
+//! | Where does the state of two processes live? | `pairs.rs` |
+//! | What is stored of a key? | `vault.rs` |
+//!
+//! Errors are [`tsm_types::Failure`]s: a code, the players concerned, and what to do.
+
+mod certificates;
+mod compute;
+mod node;
+mod operations;
+mod outcomes;
+mod pairs;
+mod resolve;
+mod run;
+mod sessions;
+mod settings;
+mod vault;
+mod wire;
+
+pub use compute::Compute;
+pub use node::{Node, NodeParts};
+pub use settings::{Features, Settings, StaticPlayer};
+pub use wire::WIRE_VERSION;

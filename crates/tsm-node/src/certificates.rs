@@ -1,0 +1,70 @@
+//! The last message of a key generation, delivered late (rule S-37).
+//!
+//! A node that stored its share and then missed signatures asks the other holders for the complete
+//! certificate as soon as it can reach one of them. Whoever has it may forward it: it proves itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tsm_protocols::{Certificate, SignedCertificate};
+use tsm_types::PlayerKey;
+
+use crate::node::Inner;
+use crate::wire::Frame;
+
+/// How long a session that missed the last message waits for the certificate in the same call.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks a peer for the certificates that this node misses.
+pub(crate) async fn ask(node: &Arc<Inner>, peer: &PlayerKey) {
+    let provisional = match node.vault.provisional().await {
+        Ok(provisional) => provisional,
+        Err(failure) => return tracing::error!(%failure, "provisional keys cannot be read"),
+    };
+    for certificate in provisional.iter().filter(|certificate| certificate.holders.index_of(peer).is_some()) {
+        // Not connected any more: asked again when it is.
+        let _ = node.links.send(peer, 0, Frame::CertificateWanted { digest: certificate.digest() }.encode());
+    }
+}
+
+/// Answers a peer that misses a certificate, if it is a holder of the key.
+pub(crate) async fn answer(node: &Arc<Inner>, peer: &PlayerKey, digest: [u8; 32]) {
+    match node.vault.complete(&digest).await {
+        Ok(Some(complete)) if complete.certificate.holders.index_of(peer).is_some() => {
+            let _ = node.links.send(peer, 0, Frame::Certificate(complete).encode());
+        }
+        Ok(_) => {}
+        Err(failure) => tracing::error!(%failure, "a certificate cannot be read"),
+    }
+}
+
+/// Takes a certificate from a peer. Nothing is believed that is not signed by all holders.
+pub(crate) async fn receive(node: &Arc<Inner>, certificate: &SignedCertificate) {
+    match node.vault.activate(certificate).await {
+        Ok(true) => {
+            tracing::info!(key_id = %certificate.certificate.key_id, "the key's certificate became complete");
+            node.activated.notify_waiters();
+        }
+        Ok(false) => tracing::debug!("a certificate for no provisional key of this node was ignored"),
+        Err(failure) => tracing::error!(%failure, "a key could not be activated"),
+    }
+}
+
+/// Asks all holders for the certificate and waits a little. True if the key became active.
+pub(crate) async fn chase(node: &Arc<Inner>, certificate: &Certificate) -> bool {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let activated = node.activated.notified();
+        match node.vault.provisional().await {
+            Ok(provisional) if !provisional.contains(certificate) => return true,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+        for (_, key) in certificate.holders.iter().filter(|(_, key)| **key != node.known.my_key) {
+            ask(node, key).await;
+        }
+        if tokio::time::timeout_at(deadline, activated).await.is_err() {
+            return false;
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! A node: what it is made of, and the task that hands out what its links bring.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tsm_crypto::IdentityKey;
+use tsm_storage::SealedStore;
+use tsm_transport::{Lease, LinkEvent, Links};
+use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId};
+
+use crate::compute::Compute;
+use crate::outcomes::Outcomes;
+use crate::pairs::Pairs;
+use crate::resolve::KnownPlayers;
+use crate::run::{Limits, end_of};
+use crate::sessions::Sessions;
+use crate::settings::{Settings, StaticPlayer};
+use crate::vault::Vault;
+use crate::wire::Frame;
+use crate::{certificates, operations};
+
+/// How often waiting frames are looked through for old ones.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// What a node is made of.
+pub struct NodeParts {
+    /// Index of the node's player.
+    pub player: PlayerIndex,
+    /// Its identity.
+    pub identity: Arc<IdentityKey>,
+    /// What the configuration says of other players.
+    pub players: BTreeMap<PlayerIndex, StaticPlayer>,
+    /// The ways to other players, and what they tell.
+    pub links: Arc<dyn Links>,
+    /// Events of `links`.
+    pub events: mpsc::Receiver<LinkEvent>,
+    /// Where key shares are kept.
+    pub store: SealedStore,
+    /// Where the mathematics runs.
+    pub compute: Compute,
+    /// Times and limits.
+    pub settings: Settings,
+}
+
+/// A running node. Cheap to clone; stops when [`stop`](Self::stop) is called.
+#[derive(Clone)]
+pub struct Node(Arc<Inner>);
+
+/// What the parts of the engine share.
+pub(crate) struct Inner {
+    pub known: KnownPlayers,
+    pub identity: Arc<IdentityKey>,
+    pub links: Arc<dyn Links>,
+    pub vault: Vault,
+    pub compute: Compute,
+    pub settings: Settings,
+    pub sessions: Sessions,
+    pub pairs: Pairs,
+    pub outcomes: Outcomes,
+    pub stopping: CancellationToken,
+    pub tasks: TaskTracker,
+    /// Told when a provisional key became active.
+    pub activated: Notify,
+    /// Static players are always expected.
+    _leases: Vec<Lease>,
+}
+
+impl Node {
+    /// Starts the node's tasks on the current tokio runtime.
+    pub fn start(parts: NodeParts) -> Node {
+        let known = KnownPlayers {
+            me: parts.player,
+            my_key: parts.identity.public().clone(),
+            configured: parts.players,
+        };
+        let leases = expect_static_players(&known, parts.links.as_ref());
+        let inner = Arc::new(Inner {
+            known,
+            identity: parts.identity,
+            links: parts.links,
+            vault: Vault::new(parts.store),
+            compute: parts.compute,
+            sessions: Sessions::new(parts.settings.max_sessions),
+            settings: parts.settings,
+            pairs: Pairs::default(),
+            outcomes: Outcomes::default(),
+            stopping: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            activated: Notify::new(),
+            _leases: leases,
+        });
+        inner.tasks.spawn(hand_out(inner.clone(), parts.events));
+        Node(inner)
+    }
+
+    /// Makes a key that is shared among the session's players.
+    pub async fn generate_key(
+        &self,
+        application: &ApplicationId,
+        request: GenerateKey,
+    ) -> Result<KeyInfo, Failure> {
+        operations::generate_key::run(&self.0, application, request).await
+    }
+
+    /// Makes this node's part of a signature.
+    pub async fn sign(&self, application: &ApplicationId, request: SignEcdsa) -> Result<Signed, Failure> {
+        operations::sign::run(&self.0, application, request).await
+    }
+
+    /// What is public of a key.
+    pub async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure> {
+        operations::keys::public_key(&self.0, application, key_id).await
+    }
+
+    /// IDs of the application's keys of which this node holds a share, in ascending order.
+    pub async fn list_keys(&self, application: &ApplicationId) -> Result<Vec<KeyId>, Failure> {
+        operations::keys::list(&self.0, application).await
+    }
+
+    /// Deletes this node's share of a key, for ever.
+    pub async fn delete_key_share(&self, application: &ApplicationId, key_id: &KeyId) -> Result<(), Failure> {
+        operations::keys::delete(&self.0, application, key_id).await
+    }
+
+    /// Index of the node's player.
+    pub fn player(&self) -> PlayerIndex {
+        self.0.known.me
+    }
+
+    /// The node's public key.
+    pub fn public_identity(&self) -> &PlayerKey {
+        &self.0.known.my_key
+    }
+
+    /// Why the node takes no sessions now; empty when it does.
+    pub fn not_ready(&self) -> Vec<String> {
+        if self.0.stopping.is_cancelled() { vec!["the node is shutting down".to_owned()] } else { Vec::new() }
+    }
+
+    /// Number of running sessions.
+    pub fn running_sessions(&self) -> usize {
+        self.0.sessions.running()
+    }
+
+    /// Ends all sessions, telling every player why, and waits until nothing runs any more.
+    pub async fn stop(&self) {
+        self.0.stopping.cancel();
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+}
+
+impl Inner {
+    /// A session's times: the node's own, or shorter if the caller says so.
+    pub(crate) fn limits(&self, request: &SessionRequest) -> Limits {
+        let shorter = |own: Duration, asked: Option<Duration>| asked.map_or(own, |asked| asked.min(own));
+        Limits {
+            connect: shorter(self.settings.connect_timeout, request.connect_timeout),
+            total: shorter(self.settings.session_timeout, request.session_timeout),
+        }
+    }
+
+    /// Tells the players of a session that never opened here why they need not wait.
+    pub(crate) fn refuse(&self, id: &SessionId, players: &Players, failure: &Failure) {
+        let frame = Frame::End(end_of(id, None, failure)).encode();
+        for peer in players.peers_of(self.known.me) {
+            if let Some(key) = players.key(peer) {
+                // Who is not connected now finds out by its own deadline.
+                let _ = self.links.send(key, 0, frame.clone());
+            }
+        }
+    }
+
+    async fn event(self: &Arc<Self>, event: LinkEvent) {
+        match event {
+            LinkEvent::Up { peer, process, player } => {
+                tracing::info!(player, peer = %peer.fingerprint(), process = %process, "link up");
+                self.pairs.peer_up(&peer, process);
+                self.sessions.peer_up(&peer, process);
+                certificates::ask(self, &peer).await;
+            }
+            LinkEvent::Down { peer, process: _, reason } => {
+                tracing::info!(peer = %peer.fingerprint(), %reason, "link down");
+                self.sessions.peer_down(&peer, &reason.to_string());
+            }
+            LinkEvent::Parked { by } => {
+                tracing::info!(peer = %by.fingerprint(), "reached, but the peer does not expect this node yet");
+            }
+            LinkEvent::Frame { peer, process: _, bytes } => match Frame::decode(&bytes) {
+                Some(frame) => self.frame(&peer, frame).await,
+                // Authenticated, so the peer is faulty; but nothing tells which session it meant.
+                None => {
+                    tracing::warn!(peer = %peer.fingerprint(), bytes = bytes.len(), "unreadable frame dropped")
+                }
+            },
+        }
+    }
+
+    async fn frame(self: &Arc<Self>, peer: &PlayerKey, frame: Frame) {
+        match frame {
+            Frame::PairWanted { seen } => self.pairs.wanted(self, peer, seen),
+            Frame::CertificateWanted { digest } => certificates::answer(self, peer, digest).await,
+            Frame::Certificate(certificate) => certificates::receive(self, &certificate).await,
+            Frame::Open(session) if session.operation == Operation::SetUpPair => {
+                self.pairs.invited(self, &session, peer);
+                self.reply(peer, self.sessions.deliver(peer, Frame::Open(session)));
+            }
+            Frame::Open(_) | Frame::Round(_) | Frame::End(_) => {
+                self.reply(peer, self.sessions.deliver(peer, frame));
+            }
+        }
+    }
+
+    fn reply(&self, peer: &PlayerKey, reply: Option<Frame>) {
+        if let Some(reply) = reply {
+            let _ = self.links.send(peer, 0, reply.encode());
+        }
+    }
+}
+
+/// Configured players are expected all the time, and dialled by the lower index.
+fn expect_static_players(known: &KnownPlayers, links: &dyn Links) -> Vec<Lease> {
+    let configured = known.configured.iter().filter(|(index, _)| **index != known.me);
+    configured
+        .filter_map(|(index, player)| {
+            let key = player.public_key.as_ref()?;
+            // Without an address a player of higher index cannot be dialled; sessions say so.
+            Some(links.expect(key, known.route(*index).ok()?))
+        })
+        .collect()
+}
+
+async fn hand_out(node: Arc<Inner>, mut events: mpsc::Receiver<LinkEvent>) {
+    let mut housekeeping = tokio::time::interval(HOUSEKEEPING);
+    loop {
+        tokio::select! {
+            biased;
+            () = node.stopping.cancelled() => return,
+            event = events.recv() => match event {
+                Some(event) => node.event(event).await,
+                None => return,
+            },
+            _ = housekeeping.tick() => node.sessions.expire(),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Key generation: two protocols with a write between them (docs/spec/key-generation.md).
+//!
+//! The share is stored before this node signs the certificate, so whoever holds a complete
+//! certificate knows that every holder has its share.
+
+use std::sync::Arc;
+
+use tsm_protocols::keygen::{self, KeygenParameters};
+use tsm_types::request::{GenerateKey, KeyInfo};
+use tsm_types::{ApplicationId, ErrorCode, Failure, Operation, Session, Threshold};
+
+use super::enabled;
+use super::keys::key_info;
+use crate::certificates;
+use crate::node::Inner;
+use crate::outcomes::Outcome;
+use crate::run::{Limits, Running};
+use crate::vault::key_exists;
+
+const GENERATE: u8 = 1;
+const CONFIRM: u8 = 2;
+
+pub(crate) async fn run(
+    node: &Arc<Inner>,
+    application: &ApplicationId,
+    request: GenerateKey,
+) -> Result<KeyInfo, Failure> {
+    enabled(node.settings.features.generate_key, "GenerateKey")?;
+    let resolved = node.known.resolve(&request.session)?;
+    let parameters = KeygenParameters {
+        curve: request.curve,
+        threshold: Threshold::new(request.threshold, resolved.players.len())?,
+        key_id: request.key_id,
+    };
+    let session = Session {
+        id: request.session.id.clone(),
+        operation: Operation::GenerateKey {
+            curve: parameters.curve,
+            threshold: parameters.threshold,
+            key_id: parameters.key_id.clone(),
+        },
+        players: resolved.players,
+    };
+    let limits = node.limits(&request.session);
+    let (id, tag) = (session.id.clone(), session.tag());
+    let work = generate(node.clone(), application.clone(), session, parameters, limits);
+    match node.outcomes.once(node, application, &id, tag, work).await? {
+        Outcome::Key(info) => Ok(KeyInfo { notices: resolved.notices, ..info }),
+        Outcome::Signed(_) => Err(Failure::new(ErrorCode::NodeFault, "a key generation gave a signature")),
+    }
+}
+
+async fn generate(
+    node: Arc<Inner>,
+    application: ApplicationId,
+    session: Session,
+    parameters: KeygenParameters,
+    limits: Limits,
+) -> Result<Outcome, Failure> {
+    if let Some(key_id) = &parameters.key_id
+        && node.vault.has(&application, key_id).await?
+    {
+        let failure = key_exists(key_id);
+        node.refuse(&session.id, &session.players, &failure);
+        return Err(failure);
+    }
+    let mut running = Running::open(&node, session, limits)?;
+    let result = make_and_confirm(&node, &application, &mut running, parameters).await;
+    running.finish(result)
+}
+
+async fn make_and_confirm(
+    node: &Arc<Inner>,
+    application: &ApplicationId,
+    running: &mut Running,
+    parameters: KeygenParameters,
+) -> Result<Outcome, Failure> {
+    let context = running.context().clone();
+    let identity = node.identity.clone();
+    let step = running.compute(GENERATE, 0, move |rng| keygen::start(&context, parameters, rng)).await?;
+    let made = running.drive(GENERATE, step).await?;
+
+    // From here on others may come to hold the complete certificate.
+    node.vault.keep_provisional(application, &made.share).await?;
+
+    let certificate = made.share.certificate.clone();
+    let context = running.context().clone();
+    let to_sign = certificate.clone();
+    let step =
+        running.compute(CONFIRM, 0, move |_| keygen::confirm::start(&context, to_sign, &identity)).await?;
+    match running.drive(CONFIRM, step).await {
+        Ok(complete) => {
+            if !node.vault.activate(&complete).await? {
+                return Err(Failure::new(ErrorCode::NodeFault, "the share of a new key is gone"));
+            }
+        }
+        // The others may have what this node missed.
+        Err(failure) => {
+            if !certificates::chase(node, &certificate).await {
+                return Err(failure);
+            }
+        }
+    }
+    tracing::info!(%application, key_id = %certificate.key_id, signers_required = certificate.threshold.signers_required(),
+        "key generated");
+    Ok(Outcome::Key(key_info(&certificate, Vec::new())))
+}

@@ -1,0 +1,123 @@
+//! ECDSA signing (docs/spec/signing.md). Every signer returns its partial signature to its own
+//! caller; who has all of them makes the signature.
+
+use std::sync::Arc;
+
+use tsm_protocols::ecdsa::sign;
+use tsm_protocols::{KeyShare, PerPeer};
+use tsm_types::request::{SignEcdsa, Signed};
+use tsm_types::{ApplicationId, Digest, ErrorCode, Failure, Operation, Players, Session};
+
+use super::enabled;
+use crate::node::Inner;
+use crate::outcomes::Outcome;
+use crate::run::{Limits, Running};
+
+const SIGN: u8 = 1;
+
+pub(crate) async fn run(
+    node: &Arc<Inner>,
+    application: &ApplicationId,
+    request: SignEcdsa,
+) -> Result<Signed, Failure> {
+    enabled(node.settings.features.sign, "Sign")?;
+    let resolved = node.known.resolve(&request.session)?;
+    let loaded = load(node, application, &request, &resolved.players).await;
+    let (share, session) = match loaded {
+        Ok(loaded) => loaded,
+        Err(failure) => {
+            node.refuse(&request.session.id, &resolved.players, &failure);
+            return Err(failure);
+        }
+    };
+    let digest = Digest::new(request.digest, share.certificate.curve)?;
+    let limits = node.limits(&request.session);
+    let (id, tag) = (session.id.clone(), session.tag());
+    let work = sign(node.clone(), share, session, digest, limits);
+    match node.outcomes.once(node, application, &id, tag, work).await? {
+        Outcome::Signed(signed) => Ok(Signed { notices: resolved.notices, ..signed }),
+        Outcome::Key(_) => Err(Failure::new(ErrorCode::NodeFault, "a signing session gave a key")),
+    }
+}
+
+/// One read: the key share. Everything that can be refused is refused here, before anybody else is
+/// spoken to.
+async fn load(
+    node: &Arc<Inner>,
+    application: &ApplicationId,
+    request: &SignEcdsa,
+    players: &Players,
+) -> Result<(KeyShare, Session), Failure> {
+    if !request.path.is_empty() {
+        return Err(Failure::new(ErrorCode::PathUnsupported, "the derivation path is not empty"));
+    }
+    let (_, share) = node.vault.key(application, &request.key_id).await?;
+    let certificate = &share.certificate;
+    for (player, key) in players.iter() {
+        let Some(holder) = certificate.holders.key(player) else {
+            return Err(Failure::new(
+                ErrorCode::KeyOtherHolder,
+                format!("player {player} holds no share of key {}", request.key_id),
+            )
+            .about(player, "not a holder"));
+        };
+        if holder != key {
+            let detail = format!(
+                "player {player} holds its share of key {} under public key {}; this session gives {}",
+                request.key_id,
+                holder.fingerprint(),
+                key.fingerprint()
+            );
+            return Err(
+                Failure::new(ErrorCode::KeyOtherHolder, detail).about(player, key.fingerprint().to_string())
+            );
+        }
+    }
+    if players.len() < certificate.threshold.signers_required() {
+        return Err(Failure::signers_too_few(players.len(), certificate.threshold));
+    }
+    let operation = Operation::SignEcdsa {
+        key_id: request.key_id.clone(),
+        epoch: certificate.epoch,
+        certificate: certificate.digest(),
+        path: request.path.clone(),
+        digest: Digest::new(request.digest.clone(), certificate.curve)?,
+    };
+    let session = Session { id: request.session.id.clone(), operation, players: players.clone() };
+    Ok((share, session))
+}
+
+async fn sign(
+    node: Arc<Inner>,
+    share: KeyShare,
+    session: Session,
+    digest: Digest,
+    limits: Limits,
+) -> Result<Outcome, Failure> {
+    let mut running = Running::open(&node, session, limits)?;
+    let result = make_partial(&node, &mut running, share, digest).await;
+    running.finish(result)
+}
+
+async fn make_partial(
+    node: &Arc<Inner>,
+    running: &mut Running,
+    share: KeyShare,
+    digest: Digest,
+) -> Result<Outcome, Failure> {
+    let context = running.context().clone();
+    let mut pairs = std::collections::BTreeMap::new();
+    for peer in context.peers() {
+        let state = running.attend(node.pairs.ready(node, peer, context.key_of(peer))).await?;
+        pairs.insert(peer, state);
+    }
+    let pairs = PerPeer::collect(&context.peers(), pairs)
+        .ok_or_else(|| Failure::new(ErrorCode::NodeFault, "a peer has no shared state"))?;
+    let step = running
+        .compute(SIGN, 0, move |rng| sign::start(&context, &share, &digest, pairs, rng))
+        .await?
+        .map_err(|refusal| Failure::new(ErrorCode::DigestInvalid, refusal.to_string()))?;
+    let partial = running.drive(SIGN, step).await?;
+    let partial_signature = borsh::to_vec(&partial).expect("encoding to memory cannot fail");
+    Ok(Outcome::Signed(Signed { partial_signature, notices: Vec::new() }))
+}

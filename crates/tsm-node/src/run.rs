@@ -1,0 +1,480 @@
+//! A session on this node, from its opening to its end. The one loop that drives protocols.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tsm_protocols::{Abort, Class, Context, Outgoing, Step};
+use tsm_transport::{Lease, PeerStatus, ProcessId, SendError};
+use tsm_types::{ErrorCode, Failure, PlayerIndex, Session, SessionId, SessionTag};
+use zeroize::Zeroizing;
+
+use crate::node::Inner;
+use crate::sessions::Inbound;
+use crate::wire::{EndFrame, Frame, RoundFrame};
+
+/// How often a session looks at its links while players are missing.
+const LOOK_AROUND: Duration = Duration::from_millis(100);
+
+/// How long a session may wait and take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub connect: Duration,
+    pub total: Duration,
+}
+
+/// A running session. Dropping it before [`finish`](Self::finish) ends the session everywhere.
+pub(crate) struct Running {
+    node: Arc<Inner>,
+    session: Session,
+    tag: SessionTag,
+    context: Context,
+    inbox: mpsc::UnboundedReceiver<Inbound>,
+    limits: Limits,
+    opened: Instant,
+    /// Everything sent so far, to be sent again when a link comes back.
+    sent: Vec<(PlayerIndex, Zeroizing<Vec<u8>>)>,
+    /// Peers that take part, as their frames showed, and the process that each runs in.
+    joined: BTreeSet<PlayerIndex>,
+    processes: BTreeMap<PlayerIndex, ProcessId>,
+    /// Links that broke: when, and why.
+    lost: BTreeMap<PlayerIndex, (Instant, String)>,
+    /// Messages of later rounds, and of this one until they are handed in.
+    early: BTreeMap<(u8, u8, PlayerIndex), Vec<u8>>,
+    /// Peers that already have their result and will say no more.
+    finished: BTreeSet<PlayerIndex>,
+    end: Option<EndFrame>,
+    _leases: Vec<Lease>,
+}
+
+impl Running {
+    /// Opens the session: registers it, makes sure of the links, and tells every peer.
+    pub(crate) fn open(node: &Arc<Inner>, session: Session, limits: Limits) -> Result<Self, Failure> {
+        let me = node.known.me;
+        let context = Context::new(&session, me).ok_or_else(|| {
+            Failure::new(ErrorCode::NodeFault, "this node does not take part in its own session")
+        })?;
+        let mut leases = Vec::new();
+        for (peer, route) in node.known.routes(&session.players)? {
+            leases.push(node.links.expect(context.key_of(peer), route));
+        }
+        let tag = session.tag();
+        let mut running = Running {
+            node: node.clone(),
+            tag,
+            inbox: node.sessions.open(&session)?,
+            limits,
+            opened: Instant::now(),
+            sent: Vec::new(),
+            joined: BTreeSet::new(),
+            processes: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            early: BTreeMap::new(),
+            finished: BTreeSet::new(),
+            end: None,
+            _leases: leases,
+            context,
+            session,
+        };
+        let open = Frame::Open(running.session.clone()).encode();
+        for peer in running.context.peers() {
+            if let PeerStatus::Up { process, .. } = node.links.status(running.context.key_of(peer)) {
+                running.processes.insert(peer, process);
+            }
+            running.send(peer, open.clone())?;
+        }
+        Ok(running)
+    }
+
+    pub(crate) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Drives one protocol of the session to its end.
+    pub(crate) async fn drive<T: Send + 'static>(
+        &mut self,
+        phase: u8,
+        mut step: Step<T>,
+    ) -> Result<T, Failure> {
+        for round in 1..=u8::MAX {
+            let (send, next) = match step {
+                Step::Continue { send, round } => (send, Ok(round)),
+                Step::Done { send, output } => (send, Err(output)),
+            };
+            self.send_all(phase, round, send)?;
+            let mut pending = match next {
+                Ok(pending) => pending,
+                Err(output) => return Ok(output),
+            };
+            loop {
+                let awaited = pending.awaited();
+                if awaited.is_empty() {
+                    break;
+                }
+                let (from, body) = self.message(phase, round, &awaited).await?;
+                pending.accept(from, &body).map_err(|abort| self.aborted(&abort))?;
+            }
+            self.early.retain(|(p, r, _), _| (*p, *r) > (phase, round));
+            let advanced = self.compute(phase, round, move |rng| pending.advance(rng)).await?;
+            step = advanced.map_err(|abort| self.aborted(&abort))?;
+        }
+        Err(Failure::new(ErrorCode::NodeFault, "a protocol did not end"))
+    }
+
+    /// Runs a piece of mathematics of this session while the session stays attentive.
+    pub(crate) async fn compute<T: Send + 'static>(
+        &mut self,
+        phase: u8,
+        round: u8,
+        job: impl FnOnce(&mut dyn tsm_crypto::CryptoRng) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let context = [&self.tag.0[..], &[phase, round]].concat();
+        let compute = self.node.compute.clone();
+        self.attend(async move { compute.run(context, job).await }).await
+    }
+
+    /// Waits for `work` while the session stays attentive: it still ends when a peer ends it, when
+    /// its time is over, or when the node stops.
+    pub(crate) async fn attend<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        let mut work = std::pin::pin!(work);
+        let nobody = BTreeSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                result = &mut work => return result,
+                event = self.event(&nobody) => event?,
+            }
+        }
+    }
+
+    /// Turns a protocol's abort into the session's failure, and burns what it must burn.
+    pub(crate) fn aborted(&self, abort: &Abort) -> Failure {
+        tracing::warn!(session = %self.session.id, player = ?abort.player, class = ?abort.class,
+            check = abort.check, "protocol aborted");
+        let failure = match (abort.class, abort.player) {
+            (Class::Unattributed, _) | (_, None) => {
+                Failure::new(abort.code(), abort.code().title().to_owned())
+            }
+            (_, Some(player)) => {
+                Failure::new(abort.code(), format!("player {player}: {}", abort.code().title()))
+                    .about(player, "named by this node")
+            }
+        };
+        if let (Class::SecretDependent | Class::PairGone, Some(player)) = (abort.class, abort.player) {
+            self.node.pairs.burn(self.context.key_of(player), abort.class == Class::SecretDependent);
+        }
+        failure
+    }
+
+    /// Ends the session: with a result nothing more is said, with a failure every peer is told why.
+    pub(crate) fn finish<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
+        self.end = Some(match &result {
+            Ok(_) => self.end_frame(ErrorCode::SessionConflict, Vec::new(), Vec::new()),
+            Err(failure) => {
+                let end = end_of(&self.session.id, Some(self.tag), failure);
+                self.tell_everybody(&end);
+                end
+            }
+        });
+        result
+    }
+
+    fn tell_everybody(&self, end: &EndFrame) {
+        let frame = Frame::End(end.clone()).encode();
+        for peer in self.context.peers() {
+            // Who cannot be reached finds out by its own deadline.
+            let _ = self.node.links.send(self.context.key_of(peer), self.order(), frame.clone());
+        }
+    }
+
+    fn end_frame(&self, code: ErrorCode, players: Vec<PlayerIndex>, fields: Vec<String>) -> EndFrame {
+        EndFrame { id: self.session.id.clone(), tag: Some(self.tag), code: code.to_string(), players, fields }
+    }
+
+    fn send_all(&mut self, phase: u8, round: u8, send: Vec<Outgoing>) -> Result<(), Failure> {
+        for message in send {
+            let frame = Frame::Round(RoundFrame { tag: self.tag, phase, round, body: message.body.to_vec() });
+            self.send(message.to, frame.encode())?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, to: PlayerIndex, frame: Vec<u8>) -> Result<(), Failure> {
+        let sent = self.node.links.send(self.context.key_of(to), self.order(), frame.clone());
+        self.sent.push((to, Zeroizing::new(frame)));
+        match sent {
+            // Not connected: it is sent when the link comes up.
+            Ok(()) | Err(SendError::NotConnected) => Ok(()),
+            Err(error @ SendError::QueueFull) => {
+                Err(Failure::new(ErrorCode::LinkLost, format!("player {to}: {error}"))
+                    .about(to, error.to_string()))
+            }
+            Err(error @ SendError::TooLong) => Err(Failure::new(ErrorCode::NodeFault, error.to_string())),
+        }
+    }
+
+    /// All frames of a session travel in order.
+    fn order(&self) -> u64 {
+        u64::from_le_bytes(self.tag.0[..8].try_into().expect("eight bytes"))
+    }
+
+    /// The next message of this round from one of `awaited`.
+    async fn message(
+        &mut self,
+        phase: u8,
+        round: u8,
+        awaited: &BTreeSet<PlayerIndex>,
+    ) -> Result<(PlayerIndex, Vec<u8>), Failure> {
+        loop {
+            for player in awaited {
+                if let Some(body) = self.early.remove(&(phase, round, *player)) {
+                    return Ok((*player, body));
+                }
+            }
+            if let Some(player) = awaited.iter().find(|player| self.finished.contains(player)) {
+                let detail = format!("player {player} has run session {} before", self.session.id);
+                return Err(Failure::new(ErrorCode::SessionConflict, detail).about(*player, "has its result"));
+            }
+            self.event(awaited).await?;
+        }
+    }
+
+    /// Waits for one thing to happen and deals with it. `awaited` are the players whose silence
+    /// would be the reason if time ran out. Cancellation safe.
+    async fn event(&mut self, awaited: &BTreeSet<PlayerIndex>) -> Result<(), Failure> {
+        let stopping = self.node.stopping.clone();
+        let wake = self.wake(awaited);
+        tokio::select! {
+            biased;
+            inbound = self.inbox.recv() => match inbound {
+                Some(inbound) => self.handle(inbound),
+                None => Err(Failure::new(ErrorCode::NodeFault, "the session was closed from within")),
+            },
+            () = stopping.cancelled() => Err(Failure::new(ErrorCode::NodeStopping, "this node is shutting down")),
+            () = tokio::time::sleep_until(wake) => self.check_times(awaited),
+        }
+    }
+
+    fn handle(&mut self, inbound: Inbound) -> Result<(), Failure> {
+        match inbound {
+            Inbound::Opened { from, theirs } => {
+                let differences = self.session.differences(&theirs);
+                if !differences.is_empty() {
+                    return Err(Failure::disagreement(from, differences));
+                }
+                self.join(from);
+                Ok(())
+            }
+            Inbound::Round { from, frame } => {
+                self.join(from);
+                let place = (frame.phase, frame.round, from);
+                match self.early.get(&place) {
+                    Some(first) if *first != frame.body => {
+                        Err(self.aborted(&Abort::equivocation(from, "one message a round")))
+                    }
+                    Some(_) => Ok(()),
+                    None => {
+                        self.early.insert(place, frame.body);
+                        Ok(())
+                    }
+                }
+            }
+            Inbound::Ended { from, end } => self.ended(from, &end),
+            Inbound::Up { from, process } => {
+                if self.processes.insert(from, process).is_some_and(|earlier| earlier != process)
+                    && self.joined.contains(&from)
+                {
+                    return Err(Failure::new(
+                        ErrorCode::PlayerRestarted,
+                        format!("the node of player {from} restarted during the session"),
+                    )
+                    .about(from, "restarted"));
+                }
+                self.lost.remove(&from);
+                self.send_again(from);
+                Ok(())
+            }
+            Inbound::Down { from, reason } => {
+                self.lost.insert(from, (Instant::now(), reason));
+                Ok(())
+            }
+        }
+    }
+
+    fn join(&mut self, player: PlayerIndex) {
+        self.joined.insert(player);
+    }
+
+    fn send_again(&self, to: PlayerIndex) {
+        for (_, frame) in self.sent.iter().filter(|(player, _)| *player == to) {
+            let _ = self.node.links.send(self.context.key_of(to), self.order(), frame.to_vec());
+        }
+    }
+
+    /// A peer's session is over: so is this one.
+    fn ended(&mut self, from: PlayerIndex, end: &EndFrame) -> Result<(), Failure> {
+        let code = match end.checked_code() {
+            // The peer has its result; what it had to send may still be on its way.
+            Some(ErrorCode::SessionConflict) if end.tag == Some(self.tag) => {
+                self.finished.insert(from);
+                return Ok(());
+            }
+            Some(code) => code,
+            None => ErrorCode::SessionRefused,
+        };
+        if matches!(code, ErrorCode::PairCompromised | ErrorCode::PairRenewed)
+            && end.players.contains(&self.context.me())
+        {
+            self.node.pairs.burn(self.context.key_of(from), false);
+        }
+        let named: Vec<String> = end
+            .players
+            .iter()
+            .filter(|player| **player != from)
+            .map(|player| {
+                if *player == self.context.me() { "this node".to_owned() } else { format!("player {player}") }
+            })
+            .collect();
+        let mut detail = format!("player {from} ended the session: {}", code.title());
+        if !named.is_empty() {
+            detail += &format!(" It names {}.", named.join(", "));
+        }
+        if !end.fields.is_empty() {
+            detail += &format!(" Fields: {}.", end.fields.join(", "));
+        }
+        let mut failure = Failure::new(code, detail).about(from, "ended the session");
+        for player in &end.players {
+            if *player != from
+                && *player != self.context.me()
+                && self.context.players().key(*player).is_some()
+            {
+                failure = failure.about(*player, format!("named by player {from}"));
+            }
+        }
+        Err(failure)
+    }
+
+    /// When the session must look up if nothing happens.
+    fn wake(&self, awaited: &BTreeSet<PlayerIndex>) -> Instant {
+        let mut wake = self.opened + self.limits.total;
+        if self.joined.len() < self.context.peers().len() {
+            wake = wake.min(self.opened + self.limits.connect).min(Instant::now() + LOOK_AROUND);
+        }
+        for (player, (since, _)) in &self.lost {
+            if self.joined.contains(player) && (awaited.is_empty() || awaited.contains(player)) {
+                wake = wake.min(*since + self.node.settings.reconnect_grace);
+            }
+        }
+        wake
+    }
+
+    fn check_times(&self, awaited: &BTreeSet<PlayerIndex>) -> Result<(), Failure> {
+        let now = Instant::now();
+        let missing: Vec<PlayerIndex> =
+            self.context.peers().into_iter().filter(|peer| !self.joined.contains(peer)).collect();
+        if let Some(failure) = missing.iter().find_map(|peer| self.wrong_key(*peer)) {
+            return Err(failure);
+        }
+        if !missing.is_empty() && now >= self.opened + self.limits.connect {
+            return Err(self.players_missing(&missing));
+        }
+        for (player, (since, reason)) in &self.lost {
+            let needed = self.joined.contains(player) && (awaited.is_empty() || awaited.contains(player));
+            if needed && now >= *since + self.node.settings.reconnect_grace {
+                let detail = format!("the link to player {player} broke and did not come back: {reason}");
+                return Err(Failure::new(ErrorCode::LinkLost, detail).about(*player, reason.clone()));
+            }
+        }
+        if now >= self.opened + self.limits.total {
+            let detail = format!("the session did not finish within {:?}", self.limits.total);
+            let silent = if awaited.is_empty() { self.context.peers() } else { awaited.clone() };
+            return Err(silent.into_iter().fold(
+                Failure::new(ErrorCode::SessionTimeout, detail),
+                |failure, player| {
+                    failure.about(player, self.node.links.status(self.context.key_of(player)).to_string())
+                },
+            ));
+        }
+        Ok(())
+    }
+
+    fn wrong_key(&self, peer: PlayerIndex) -> Option<Failure> {
+        let status = self.node.links.status(self.context.key_of(peer));
+        let PeerStatus::WrongKey { expected, presented } = &status else { return None };
+        let detail = format!(
+            "the address of player {peer} is answered with public key {presented}; this session expects {expected}"
+        );
+        Some(Failure::new(ErrorCode::LinkWrongKey, detail).about(peer, status.to_string()))
+    }
+
+    fn players_missing(&self, missing: &[PlayerIndex]) -> Failure {
+        let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        let detail =
+            format!("after {:?} these players had not come: {}", self.limits.connect, names.join(", "));
+        let strangers = self.node.links.strangers();
+        missing.iter().fold(Failure::new(ErrorCode::SessionPlayersMissing, detail), |failure, player| {
+            let key = self.context.key_of(*player);
+            let status = self.node.links.status(key);
+            let mut note = match status {
+                PeerStatus::Up { .. } => "its node is connected, but its caller did not open this session".to_owned(),
+                PeerStatus::Parked { .. }
+                | PeerStatus::WrongKey { .. }
+                | PeerStatus::Dialling { .. }
+                | PeerStatus::Waiting
+                | PeerStatus::Unexpected => status.to_string(),
+            };
+            for stranger in strangers.iter().filter(|stranger| stranger.player_index == player.0) {
+                note += &format!(
+                    "; a node that says it is player {player} is waiting with public key {}, this session names {}",
+                    stranger.fingerprint,
+                    key.fingerprint()
+                );
+            }
+            failure.about(*player, note)
+        })
+    }
+}
+
+impl Drop for Running {
+    /// Without an end yet, the caller has gone.
+    fn drop(&mut self) {
+        let end = self.end.take().unwrap_or_else(|| {
+            let end = self.end_frame(ErrorCode::SessionCancelled, vec![self.context.me()], Vec::new());
+            self.tell_everybody(&end);
+            end
+        });
+        self.node.sessions.close(self.tag, end);
+    }
+}
+
+/// What the other players are told of this node's failure.
+pub(crate) fn end_of(id: &SessionId, tag: Option<SessionTag>, failure: &Failure) -> EndFrame {
+    use tsm_types::error_code::Actor;
+    let code = match (failure.code, failure.code.actor()) {
+        (ErrorCode::NodeStopping, _) => ErrorCode::PlayerStopping,
+        // The particulars are for this node's own caller and log.
+        (_, Actor::Caller) => ErrorCode::SessionRefused,
+        (_, Actor::Node) => ErrorCode::PlayerFault,
+        (code, Actor::Player) => code,
+    };
+    EndFrame {
+        id: id.clone(),
+        tag,
+        code: code.to_string(),
+        players: failure.players.iter().map(|concern| concern.player).collect(),
+        fields: failure.differences.iter().map(field_name).collect(),
+    }
+}
+
+fn field_name(difference: &tsm_types::Difference) -> String {
+    match difference.player {
+        Some(player) => format!("{}.{player}", difference.field),
+        None => difference.field.clone(),
+    }
+}

@@ -1,0 +1,64 @@
+//! What an operator decides about a node. Defaults are here and nowhere else.
+
+use std::time::Duration;
+
+use tsm_transport::Address;
+use tsm_types::PlayerKey;
+
+/// Times and limits of the engine.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long a session waits for all its players to come. Callers can only shorten it.
+    pub connect_timeout: Duration,
+    /// How long a session may take in all. Callers can only shorten it.
+    pub session_timeout: Duration,
+    /// How long a session waits for a player whose link broke in the middle.
+    pub reconnect_grace: Duration,
+    /// Sessions that run at the same time; each may hold some hundred kilobytes per player.
+    pub max_sessions: usize,
+    /// How long the outcome of a session is kept for a caller that asks again.
+    pub outcome_lifetime: Duration,
+    /// Which operations are enabled.
+    pub features: Features,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            connect_timeout: Duration::from_secs(10),
+            session_timeout: Duration::from_secs(60),
+            reconnect_grace: Duration::from_secs(2),
+            max_sessions: 1024,
+            outcome_lifetime: Duration::from_secs(600),
+            features: Features::ALL,
+        }
+    }
+}
+
+/// Which operations a node's configuration enables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// Key generation.
+    pub generate_key: bool,
+    /// Signing.
+    pub sign: bool,
+    /// Reading public keys.
+    pub public_key: bool,
+}
+
+impl Features {
+    /// Everything that is built.
+    pub const ALL: Features = Features { generate_key: true, sign: true, public_key: true };
+    /// Nothing.
+    pub const NONE: Features = Features { generate_key: false, sign: false, public_key: false };
+}
+
+/// What the configuration says of another player. A player without an entry, or without a key in
+/// it, is dynamic: callers give its key with each session.
+#[derive(Clone, Debug, Default)]
+pub struct StaticPlayer {
+    /// Its public key.
+    pub public_key: Option<PlayerKey>,
+    /// Where it listens; needed by the player of lower index, which connects.
+    pub address: Option<Address>,
+}

@@ -1,0 +1,3 @@
+//! All whole-network tests, in one binary.
+
+mod honest;
