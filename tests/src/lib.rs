@@ -41,6 +41,9 @@ impl Network {
 
     /// Starts `players` nodes with the same settings each.
     pub async fn start_with(players: u16, seed: u64, settings: Settings) -> Self {
+        // `RUST_LOG=debug cargo test ...` shows what the nodes log.
+        let filter = tracing_subscriber::EnvFilter::from_default_env();
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let links = MemoryNetwork::new();
         let mut network = Network { links, members: BTreeMap::new(), settings, seed };
         let identities: BTreeMap<u16, Arc<IdentityKey>> =

@@ -69,10 +69,15 @@ impl fmt::Display for JoinError {
         match self {
             JoinError::Malformed => f.write_str("a partial signature is missing or not readable"),
             JoinError::Foreign(signer) => {
-                write!(f, "the partial signature of player {signer} belongs to another session, key or digest")
+                write!(
+                    f,
+                    "the partial signature of player {signer} belongs to another session, key or digest"
+                )
             }
             JoinError::Twice(signer) => write!(f, "two partial signatures of player {signer} were given"),
-            JoinError::Missing(signers) => write!(f, "the partial signatures of players {signers:?} are missing"),
+            JoinError::Missing(signers) => {
+                write!(f, "the partial signatures of players {signers:?} are missing")
+            }
             JoinError::OtherDigest => f.write_str("the partial signatures are for another digest"),
             JoinError::Unverifiable => f.write_str("the joined signature does not verify under the key"),
         }
@@ -128,7 +133,11 @@ pub fn join(digest: &[u8], partials: &[PartialSignature]) -> Result<Signature, J
     with_curve!(first.common.curve, C => join_on::<C>(&first.common, digest, partials))
 }
 
-fn join_on<C: Curve>(common: &Common, digest: &[u8], partials: &[PartialSignature]) -> Result<Signature, JoinError> {
+fn join_on<C: Curve>(
+    common: &Common,
+    digest: &[u8],
+    partials: &[PartialSignature],
+) -> Result<Signature, JoinError> {
     let mut missing = common.signers.clone();
     for (place, partial) in partials.iter().enumerate() {
         if partial.version != PARTIAL_VERSION {
@@ -176,7 +185,13 @@ fn join_on<C: Curve>(common: &Common, digest: &[u8], partials: &[PartialSignatur
         return Err(JoinError::Unverifiable);
     }
     let der = C::signature_to_der(&coordinate.r, &s).ok_or(JoinError::Unverifiable)?;
-    Ok(Signature { curve: C::ID, r: C::encode_scalar(&coordinate.r), s: C::encode_scalar(&s), recovery_id, der })
+    Ok(Signature {
+        curve: C::ID,
+        r: C::encode_scalar(&coordinate.r),
+        s: C::encode_scalar(&s),
+        recovery_id,
+        der,
+    })
 }
 
 /// Verifies a signature in DER or fixed form.
@@ -201,7 +216,9 @@ fn verify_on<C: Curve>(public_key: &[u8], digest: &[u8], signature: &[u8]) -> bo
 
 /// The curve of a DER SubjectPublicKeyInfo, if it is one of ours and the point is valid.
 pub fn curve_of(public_key: &[u8]) -> Option<CurveId> {
-    CurveId::ALL.into_iter().find(|curve| with_curve!(*curve, C => C::public_key_from_der(public_key).is_some()))
+    CurveId::ALL
+        .into_iter()
+        .find(|curve| with_curve!(*curve, C => C::public_key_from_der(public_key).is_some()))
 }
 
 /// ECDSA verification (FIPS 186-5, 6.4.2) of public values.
@@ -218,7 +235,11 @@ fn verifies<C: Curve>(public_key: &C::Point, digest: &[u8], r: &C::Scalar, s: &C
 /// Signs with a whole key. For tests and examples of single-signer ECDSA only: no product code
 /// ever has a whole key.
 #[doc(hidden)]
-pub fn partial_of_whole_key<C: Curve>(secret: &C::Scalar, nonce: &C::Scalar, digest: &[u8]) -> PartialSignature {
+pub fn partial_of_whole_key<C: Curve>(
+    secret: &C::Scalar,
+    nonce: &C::Scalar,
+    digest: &[u8],
+) -> PartialSignature {
     let r_point = C::mul_generator(nonce);
     let r = C::r_coordinate(&r_point).r;
     let w = C::digest_to_scalar(digest) + r * secret;

@@ -19,6 +19,7 @@ pub mod dlog;
 pub mod ecdsa;
 pub mod hedged;
 pub mod identity;
+pub mod ot;
 pub mod secret;
 pub mod transcript;
 

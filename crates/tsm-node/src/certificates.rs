@@ -6,14 +6,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tsm_protocols::{Certificate, SignedCertificate};
-use tsm_types::PlayerKey;
+use tsm_types::{ApplicationId, ErrorCode, Failure, KeyId, PlayerKey, Players};
 
 use crate::node::Inner;
+use crate::vault::key_not_found;
 use crate::wire::Frame;
 
-/// How long a session that missed the last message waits for the certificate in the same call.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a key generation that missed the last message waits for the certificate.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often the other holders are asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Asks a peer for the certificates that this node misses.
 pub(crate) async fn ask(node: &Arc<Inner>, peer: &PlayerKey) {
@@ -21,7 +26,7 @@ pub(crate) async fn ask(node: &Arc<Inner>, peer: &PlayerKey) {
         Ok(provisional) => provisional,
         Err(failure) => return tracing::error!(%failure, "provisional keys cannot be read"),
     };
-    for certificate in provisional.iter().filter(|certificate| certificate.holders.index_of(peer).is_some()) {
+    for (_, certificate) in provisional.iter().filter(|(_, key)| key.holders.index_of(peer).is_some()) {
         // Not connected any more: asked again when it is.
         let _ = node.links.send(peer, 0, Frame::CertificateWanted { digest: certificate.digest() }.encode());
     }
@@ -50,21 +55,45 @@ pub(crate) async fn receive(node: &Arc<Inner>, certificate: &SignedCertificate) 
     }
 }
 
-/// Asks all holders for the certificate and waits a little. True if the key became active.
-pub(crate) async fn chase(node: &Arc<Inner>, certificate: &Certificate) -> bool {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+/// Asks all holders for the certificate and waits a while. True if the key became active.
+pub(crate) async fn chase(node: &Arc<Inner>, certificate: &Certificate, patience: Duration) -> bool {
+    let deadline = Instant::now() + patience;
     loop {
         let activated = node.activated.notified();
         match node.vault.provisional().await {
-            Ok(provisional) if !provisional.contains(certificate) => return true,
+            Ok(provisional) if provisional.iter().all(|(_, key)| key != certificate) => return true,
             Ok(_) => {}
             Err(_) => return false,
+        }
+        if Instant::now() >= deadline {
+            return false;
         }
         for (_, key) in certificate.holders.iter().filter(|(_, key)| **key != node.known.my_key) {
             ask(node, key).await;
         }
-        if tokio::time::timeout_at(deadline, activated).await.is_err() {
-            return false;
-        }
+        let _ = tokio::time::timeout_at(deadline.min(Instant::now() + ASK_AGAIN), activated).await;
     }
+}
+
+/// A key that a session is about is not active here. If this node holds its share provisionally,
+/// the other players of the session may bring the certificate.
+pub(crate) async fn catch_up(
+    node: &Arc<Inner>,
+    application: &ApplicationId,
+    key_id: &KeyId,
+    players: &Players,
+    patience: Duration,
+) -> Result<(), Failure> {
+    let provisional = node.vault.provisional().await?;
+    let missed = provisional.iter().find(|(owner, key)| owner == application && key.key_id == *key_id);
+    let Some((_, certificate)) = missed else { return Err(key_not_found(key_id)) };
+    let mut leases = Vec::new();
+    for (peer, route) in node.known.routes(players)? {
+        leases.extend(players.key(peer).map(|key| node.links.expect(key, route)));
+    }
+    if chase(node, certificate, patience).await {
+        return Ok(());
+    }
+    let detail = format!("key {key_id} waits for its certificate, and no other holder brought it");
+    Err(Failure::new(ErrorCode::KeyNotActive, detail))
 }

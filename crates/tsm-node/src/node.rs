@@ -147,11 +147,13 @@ impl Node {
         self.0.sessions.running()
     }
 
-    /// Ends all sessions, telling every player why, and waits until nothing runs any more.
+    /// Ends all sessions, telling every player why, waits until nothing runs any more, and frees the
+    /// database. The links are their owner's to stop, after this.
     pub async fn stop(&self) {
         self.0.stopping.cancel();
         self.0.tasks.close();
         self.0.tasks.wait().await;
+        self.0.vault.close().await;
     }
 }
 
@@ -203,14 +205,19 @@ impl Inner {
 
     async fn frame(self: &Arc<Self>, peer: &PlayerKey, frame: Frame) {
         match frame {
-            Frame::PairWanted { seen } => self.pairs.wanted(self, peer, seen),
+            Frame::PairWanted { losses } => self.pairs.wanted(self, peer, losses),
+            Frame::PairDropped { id } => self.pairs.dropped(peer, &id),
             Frame::CertificateWanted { digest } => certificates::answer(self, peer, digest).await,
             Frame::Certificate(certificate) => certificates::receive(self, &certificate).await,
             Frame::Open(session) if session.operation == Operation::SetUpPair => {
                 self.pairs.invited(self, &session, peer);
                 self.reply(peer, self.sessions.deliver(peer, Frame::Open(session)));
             }
-            Frame::Open(_) | Frame::Round(_) | Frame::End(_) => {
+            Frame::End(end) => {
+                self.pairs.ended_at(peer, end.tag);
+                self.reply(peer, self.sessions.deliver(peer, Frame::End(end)));
+            }
+            Frame::Open(_) | Frame::Round(_) => {
                 self.reply(peer, self.sessions.deliver(peer, frame));
             }
         }

@@ -8,11 +8,15 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tsm_crypto::CryptoRng;
 use tsm_crypto::ot::PairState;
+use tsm_protocols::{Abort, Outgoing, PerPeer, Round, Step};
 use tsm_transport::{PeerStatus, ProcessId};
-use tsm_types::{Failure, Operation, PlayerIndex, PlayerKey, Players, Session, SessionId};
+use tsm_types::{Failure, Operation, PlayerIndex, PlayerKey, Players, Session, SessionId, SessionTag};
 
 use crate::node::Inner;
 use crate::run::{Limits, Running};
@@ -29,8 +33,11 @@ const STRIKES: usize = 3;
 const STRIKE_MEMORY: Duration = Duration::from_secs(24 * 3600);
 const SLOWED_DOWN: Duration = Duration::from_secs(60);
 
+/// How often a session that waits for a state looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 /// How long a set-up may take.
-const SET_UP_LIMITS: Limits = Limits { connect: Duration::from_secs(10), total: Duration::from_secs(20) };
+const SET_UP_LIMITS: Limits = Limits { connect: Duration::from_secs(5), total: Duration::from_secs(8) };
 
 /// Peers whose state is kept at the same time. A state takes some 20 KB; the oldest makes room.
 const MAX_PAIRS: usize = 16 * 1024;
@@ -42,12 +49,11 @@ pub(crate) struct Pairs(Mutex<HashMap<PlayerKey, Pair>>);
 struct Pair {
     /// Where sessions wait for the state.
     state: watch::Sender<Option<Ready>>,
-    /// The peer's process, once its link was up.
-    process: Option<ProcessId>,
-    /// A set-up is running.
-    setting_up: bool,
-    /// The last state that was ready, burned or not.
-    last: Option<[u8; 32]>,
+    /// The set-up that is running.
+    setting_up: Option<CancellationToken>,
+    /// How many states of this pair this process has lost or failed to make. Tells the peer whether the state that it
+    /// holds is one of them.
+    losses: u64,
     strikes: VecDeque<Instant>,
     last_set_up: Option<Instant>,
     used: Instant,
@@ -56,6 +62,12 @@ struct Pair {
 #[derive(Clone)]
 struct Ready {
     state: Arc<PairState>,
+    /// The peer's process, which has the other half.
+    process: ProcessId,
+    /// The set-up that made it.
+    made_by: SessionTag,
+    /// The peer's losses when the state was made.
+    peer_losses: u64,
     since: Instant,
 }
 
@@ -69,17 +81,35 @@ impl Pair {
     fn new() -> Self {
         Pair {
             state: watch::Sender::new(None),
-            process: None,
-            setting_up: false,
-            last: None,
+            setting_up: None,
+            losses: 0,
             strikes: VecDeque::new(),
             last_set_up: None,
             used: Instant::now(),
         }
     }
 
-    fn usable(&self) -> Option<Arc<PairState>> {
-        self.state.borrow().as_ref().filter(|ready| ready.is_usable()).map(|ready| ready.state.clone())
+    /// Drops the state; gives its identifier if there was one.
+    fn lose(&mut self) -> Option<[u8; 32]> {
+        let lost = self.state.send_replace(None)?;
+        self.losses += 1;
+        tracing::debug!(losses = self.losses, "pair state dropped");
+        Some(lost.state.id())
+    }
+
+    fn lose_if(&mut self, condition: impl Fn(&Ready) -> bool) {
+        let applies = self.state.borrow().as_ref().is_some_and(condition);
+        if applies {
+            self.lose();
+        }
+    }
+
+    fn usable(&self, process: ProcessId) -> Option<Arc<PairState>> {
+        let ready = self.state.borrow();
+        ready
+            .as_ref()
+            .filter(|ready| ready.process == process && ready.is_usable())
+            .map(|ready| ready.state.clone())
     }
 }
 
@@ -92,50 +122,76 @@ impl Pairs {
         key: &PlayerKey,
     ) -> Result<Arc<PairState>, Failure> {
         loop {
+            let linked = match node.links.status(key) {
+                PeerStatus::Up { process, .. } => Some(process),
+                PeerStatus::Parked { .. }
+                | PeerStatus::WrongKey { .. }
+                | PeerStatus::Dialling { .. }
+                | PeerStatus::Waiting
+                | PeerStatus::Unexpected => None,
+            };
             let mut changes = {
                 let mut pairs = self.lock();
                 make_room(&mut pairs);
                 let pair = pairs.entry(key.clone()).or_insert_with(Pair::new);
                 pair.used = Instant::now();
-                if let Some(state) = pair.usable() {
+                // A state belongs to the process at the other end of the link, not to its key.
+                if let Some(state) = linked.and_then(|process| pair.usable(process)) {
                     return Ok(state);
                 }
                 pair.state.subscribe()
             };
-            changes.mark_unchanged();
-            if node.known.me < peer {
-                self.start(node, peer, key)?;
-            } else {
-                self.want(node, key);
+            match linked {
+                Some(_) if node.known.me < peer => self.start(node, peer, key)?,
+                Some(_) => self.want(node, key),
+                None => {}
             }
             // A set-up that failed leaves no state: look again now and then.
-            let _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await;
+            let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
         }
     }
 
-    /// Drops the state shared with a peer. `strike` if it failed a secret-dependent check.
-    pub(crate) fn burn(&self, key: &PlayerKey, strike: bool) {
+    /// Drops the state shared with a peer, here and there. `strike` if it failed a secret-dependent
+    /// check.
+    pub(crate) fn burn(&self, node: &Inner, key: &PlayerKey, strike: bool) {
+        let mut pairs = self.lock();
+        let Some(pair) = pairs.get_mut(key) else { return };
+        if let Some(id) = pair.lose() {
+            // Not connected: the peer finds out when it uses the state.
+            let _ = node.links.send(key, 0, Frame::PairDropped { id }.encode());
+        }
+        if strike {
+            pair.strikes.push_back(Instant::now());
+            tracing::error!(peer = %key.fingerprint(), strikes = pair.strikes.len(),
+                "a secret-dependent check failed: the state shared with this peer was destroyed");
+        }
+    }
+
+    /// The peer dropped a state.
+    pub(crate) fn dropped(&self, key: &PlayerKey, id: &[u8; 32]) {
         if let Some(pair) = self.lock().get_mut(key) {
-            pair.state.send_replace(None);
-            if strike {
-                pair.strikes.push_back(Instant::now());
-                tracing::error!(peer = %key.fingerprint(), strikes = pair.strikes.len(),
-                    "a secret-dependent check failed: the state shared with this peer was destroyed");
-            }
+            pair.lose_if(|ready| ready.state.id() == *id);
         }
     }
 
     /// A link came up. Another process than before does not have the state.
     pub(crate) fn peer_up(&self, key: &PlayerKey, process: ProcessId) {
-        if let Some(pair) = self.lock().get_mut(key)
-            && pair.process.replace(process).is_some_and(|earlier| earlier != process)
-        {
-            pair.state.send_replace(None);
+        if let Some(pair) = self.lock().get_mut(key) {
+            pair.lose_if(|ready| ready.process != process);
+            // Who waits for a state looks again.
+            pair.state.send_modify(|_| {});
+        }
+    }
+
+    /// A session ended at the peer. If it was the set-up that worked here, it did not work there.
+    pub(crate) fn ended_at(&self, key: &PlayerKey, tag: Option<SessionTag>) {
+        if let Some(pair) = self.lock().get_mut(key) {
+            pair.lose_if(|ready| Some(ready.made_by) == tag);
         }
     }
 
     /// The peer, of higher index, holds no state.
-    pub(crate) fn wanted(&self, node: &Arc<Inner>, key: &PlayerKey, seen: Option<[u8; 32]>) {
+    pub(crate) fn wanted(&self, node: &Arc<Inner>, key: &PlayerKey, losses: u64) {
         let PeerStatus::Up { player_index, .. } = node.links.status(key) else { return };
         let peer = PlayerIndex(player_index);
         if node.known.me >= peer {
@@ -145,29 +201,31 @@ impl Pairs {
             let mut pairs = self.lock();
             make_room(&mut pairs);
             let pair = pairs.entry(key.clone()).or_insert_with(Pair::new);
-            // A state that the peer has not seen yet is on its way to it.
-            let current = pair.state.borrow().as_ref().map(|ready| ready.state.id());
-            if current.is_some() && current != seen {
+            // The peer asked before it had this state.
+            if pair.state.borrow().as_ref().is_some_and(|ready| ready.peer_losses >= losses) {
                 return;
             }
-            pair.state.send_replace(None);
+            pair.lose();
         }
         if let Err(failure) = self.start(node, peer, key) {
             tracing::debug!(player = %peer, %failure, "no set-up started");
         }
     }
 
-    /// A peer of lower index opened a set-up: take part.
+    /// A peer opened a set-up. If it is of lower index, that is an invitation: take part.
     pub(crate) fn invited(&self, node: &Arc<Inner>, session: &Session, key: &PlayerKey) {
         let me = node.known.me;
-        let honest = session.players.len() == 2
-            && session.players.key(me) == Some(&node.known.my_key)
-            && session.players.index_of(key).is_some_and(|peer| peer < me);
-        if honest {
-            self.run(node, session.clone(), key.clone());
-        } else {
-            tracing::warn!(peer = %key.fingerprint(), "an invitation to a set-up of other players was ignored");
+        let of_us_two = session.players.len() == 2 && session.players.key(me) == Some(&node.known.my_key);
+        let invites = session.players.index_of(key).is_some_and(|peer| peer < me);
+        // A repeated invitation is to a set-up that runs or ran already.
+        if !of_us_two || !invites || node.sessions.knows(&session.tag()) {
+            return;
         }
+        // The peer starts again only when it gave up the earlier one.
+        if let Some(earlier) = self.lock().get_mut(key).and_then(|pair| pair.setting_up.take()) {
+            earlier.cancel();
+        }
+        self.run(node, session.clone(), key.clone());
     }
 
     fn start(&self, node: &Arc<Inner>, peer: PlayerIndex, key: &PlayerKey) -> Result<(), Failure> {
@@ -184,13 +242,13 @@ impl Pairs {
     }
 
     fn want(&self, node: &Arc<Inner>, key: &PlayerKey) {
-        let seen = self.lock().get(key).and_then(|pair| pair.last);
         // Not connected: asked again in half a second.
-        let _ = node.links.send(key, 0, Frame::PairWanted { seen }.encode());
+        let _ = node.links.send(key, 0, Frame::PairWanted { losses: self.losses(key) }.encode());
     }
 
     /// Runs one set-up in the background, unless one is running or must wait.
     fn run(&self, node: &Arc<Inner>, session: Session, key: PlayerKey) {
+        let cancelled = CancellationToken::new();
         {
             let mut pairs = self.lock();
             let pair = pairs.entry(key.clone()).or_insert_with(Pair::new);
@@ -199,27 +257,42 @@ impl Pairs {
             }
             let too_soon = pair.strikes.len() >= STRIKES
                 && pair.last_set_up.is_some_and(|last| last.elapsed() < SLOWED_DOWN);
-            if pair.setting_up || too_soon {
+            if pair.setting_up.is_some() || too_soon {
                 return;
             }
-            pair.setting_up = true;
+            tracing::debug!(peer = %key.fingerprint(), session = %session.id, "pair set-up starts");
+            pair.setting_up = Some(cancelled.clone());
             pair.last_set_up = Some(Instant::now());
         }
-        let node = node.clone();
         let task = node.clone();
         node.tasks.spawn(async move {
-            let result = set_up(&task, session).await;
+            let result = tokio::select! {
+                biased;
+                () = cancelled.cancelled() => return,
+                result = set_up(&task, session) => result,
+            };
             let mut pairs = task.pairs.lock();
             let pair = pairs.entry(key.clone()).or_insert_with(Pair::new);
-            pair.setting_up = false;
+            if cancelled.is_cancelled() {
+                return;
+            }
+            pair.setting_up = None;
             match result {
-                Ok(state) => {
-                    pair.last = Some(state.id());
-                    pair.state.send_replace(Some(Ready { state: Arc::new(state), since: Instant::now() }));
+                Ok(ready) => {
+                    tracing::debug!(peer = %key.fingerprint(), peer_losses = ready.peer_losses, "pair set up");
+                    pair.state.send_replace(Some(ready));
                 }
-                Err(failure) => tracing::warn!(peer = %key.fingerprint(), %failure, "pair set-up failed"),
+                Err(failure) => {
+                    // The peer may believe that it worked.
+                    pair.losses += 1;
+                    tracing::warn!(peer = %key.fingerprint(), %failure, "pair set-up failed");
+                }
             }
         });
+    }
+
+    fn losses(&self, key: &PlayerKey) -> u64 {
+        self.lock().get(key).map_or(0, |pair| pair.losses)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PlayerKey, Pair>> {
@@ -227,15 +300,45 @@ impl Pairs {
     }
 }
 
-async fn set_up(node: &Arc<Inner>, session: Session) -> Result<PairState, Failure> {
+/// Two protocols: the set-up, then a word that it worked. Whoever holds a state after this knows
+/// that its peer computed it too.
+async fn set_up(node: &Arc<Inner>, session: Session) -> Result<Ready, Failure> {
     let mut running = Running::open(node, session, SET_UP_LIMITS)?;
     let context = running.context().clone();
     let result = async {
-        let step = running.compute(1, 0, move |rng| tsm_protocols::pair::start(&context, rng)).await?;
-        running.drive(1, step).await
+        let (peers, set_up_context) = (context.peers(), context.clone());
+        let step =
+            running.compute(SET_UP, 0, move |rng| tsm_protocols::pair::start(&set_up_context, rng)).await?;
+        let state = running.drive(SET_UP, step).await?;
+        let losses = peers.first().map_or(0, |peer| node.pairs.losses(context.key_of(*peer)));
+        let worked = Step::wait(Outgoing::broadcast(&peers, &Worked { losses }), peers, AwaitWorked);
+        let peer_losses = running.drive(WORKED, worked).await?;
+        let process = running.process_of_the_peer()?;
+        let made_by = *context.tag();
+        Ok(Ready { state: Arc::new(state), process, made_by, peer_losses, since: Instant::now() })
     }
     .await;
     running.finish(result)
+}
+
+const SET_UP: u8 = 1;
+const WORKED: u8 = 2;
+
+/// "I computed the state", and how many this process lost before.
+#[derive(BorshSerialize, BorshDeserialize)]
+struct Worked {
+    losses: u64,
+}
+
+struct AwaitWorked;
+
+impl Round for AwaitWorked {
+    type Message = Worked;
+    type Output = u64;
+
+    fn advance(self, received: PerPeer<Worked>, _: &mut dyn CryptoRng) -> Result<Step<u64>, Abort> {
+        Ok(Step::done(received.iter().map(|(_, worked)| worked.losses).sum()))
+    }
 }
 
 /// Forgets the pair that was not used for longest when there are too many.
@@ -243,7 +346,7 @@ fn make_room(pairs: &mut HashMap<PlayerKey, Pair>) {
     if pairs.len() < MAX_PAIRS {
         return;
     }
-    let idle = pairs.iter().filter(|(_, pair)| !pair.setting_up && pair.strikes.is_empty());
+    let idle = pairs.iter().filter(|(_, pair)| pair.setting_up.is_none() && pair.strikes.is_empty());
     if let Some(key) = idle.min_by_key(|(_, pair)| pair.used).map(|(key, _)| key.clone()) {
         pairs.remove(&key);
     }

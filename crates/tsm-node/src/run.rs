@@ -93,6 +93,12 @@ impl Running {
         &self.context
     }
 
+    /// The process of the only peer of a session of two.
+    pub(crate) fn process_of_the_peer(&self) -> Result<ProcessId, Failure> {
+        let process = self.context.peers().first().and_then(|peer| self.processes.get(peer)).copied();
+        process.ok_or_else(|| Failure::new(ErrorCode::NodeFault, "frames came without a link"))
+    }
+
     /// Drives one protocol of the session to its end.
     pub(crate) async fn drive<T: Send + 'static>(
         &mut self,
@@ -167,7 +173,8 @@ impl Running {
             }
         };
         if let (Class::SecretDependent | Class::PairGone, Some(player)) = (abort.class, abort.player) {
-            self.node.pairs.burn(self.context.key_of(player), abort.class == Class::SecretDependent);
+            let key = self.context.key_of(player);
+            self.node.pairs.burn(&self.node, key, abort.class == Class::SecretDependent);
         }
         failure
     }
@@ -328,11 +335,6 @@ impl Running {
             Some(code) => code,
             None => ErrorCode::SessionRefused,
         };
-        if matches!(code, ErrorCode::PairCompromised | ErrorCode::PairRenewed)
-            && end.players.contains(&self.context.me())
-        {
-            self.node.pairs.burn(self.context.key_of(from), false);
-        }
         let named: Vec<String> = end
             .players
             .iter()

@@ -120,6 +120,12 @@ impl Sessions {
         }
     }
 
+    /// Whether a session runs here or ran here lately.
+    pub(crate) fn knows(&self, tag: &SessionTag) -> bool {
+        let inner = self.lock();
+        inner.live.contains_key(tag) || inner.ended.contains_key(tag)
+    }
+
     /// Takes a frame of a session from the link to `from`.
     pub(crate) fn deliver(&self, from: &PlayerKey, frame: Frame) -> Reply {
         let mut inner = self.lock();
@@ -127,7 +133,10 @@ impl Sessions {
             Frame::Open(session) => (Some(session.id.clone()), Some(session.tag())),
             Frame::Round(round) => (None, Some(round.tag)),
             Frame::End(end) => (Some(end.id.clone()), end.tag),
-            Frame::PairWanted { .. } | Frame::CertificateWanted { .. } | Frame::Certificate(_) => {
+            Frame::PairWanted { .. }
+            | Frame::PairDropped { .. }
+            | Frame::CertificateWanted { .. }
+            | Frame::Certificate(_) => {
                 return None;
             }
         };
@@ -208,7 +217,10 @@ impl Live {
             Frame::Open(theirs) => Inbound::Opened { from, theirs },
             Frame::Round(frame) => Inbound::Round { from, frame },
             Frame::End(end) => Inbound::Ended { from, end },
-            Frame::PairWanted { .. } | Frame::CertificateWanted { .. } | Frame::Certificate(_) => return,
+            Frame::PairWanted { .. }
+            | Frame::PairDropped { .. }
+            | Frame::CertificateWanted { .. }
+            | Frame::Certificate(_) => return,
         };
         let _ = self.inbox.send(inbound);
     }
@@ -230,7 +242,10 @@ impl Waiting {
             Frame::Open(theirs) => theirs.id == session.id,
             Frame::Round(round) => round.tag == *tag,
             Frame::End(end) => end.id == session.id,
-            Frame::PairWanted { .. } | Frame::CertificateWanted { .. } | Frame::Certificate(_) => false,
+            Frame::PairWanted { .. }
+            | Frame::PairDropped { .. }
+            | Frame::CertificateWanted { .. }
+            | Frame::Certificate(_) => false,
         };
         let (taken, kept): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.frames).into_iter().partition(|(_, frame)| belongs(frame));
@@ -260,6 +275,7 @@ fn frame_bytes(frame: &Frame) -> usize {
         Frame::Open(_)
         | Frame::End(_)
         | Frame::PairWanted { .. }
+        | Frame::PairDropped { .. }
         | Frame::CertificateWanted { .. }
         | Frame::Certificate(_) => SMALL,
     }

@@ -99,12 +99,12 @@ impl Vault {
         Ok(stored.and_then(|record| borsh::from_slice(record.bytes.expose()).ok()))
     }
 
-    /// Certificates of all provisional keys.
-    pub(crate) async fn provisional(&self) -> Result<Vec<Certificate>, Failure> {
+    /// Applications and certificates of all provisional keys.
+    pub(crate) async fn provisional(&self) -> Result<Vec<(ApplicationId, Certificate)>, Failure> {
         let mut certificates = Vec::new();
         for id in self.0.list(RecordKind::ProvisionalKey, ALL_APPLICATIONS).await.map_err(failed)? {
             if let Some(record) = self.read(&id).await? {
-                certificates.push(record.certificate.certificate.clone());
+                certificates.push((record.application.clone(), record.certificate.certificate.clone()));
             }
         }
         Ok(certificates)
@@ -115,9 +115,8 @@ impl Vault {
         &self,
         application: &ApplicationId,
         key_id: &KeyId,
-    ) -> Result<(SignedCertificate, KeyShare), Failure> {
-        let mut record =
-            self.read(&active_id(application, key_id)).await?.ok_or_else(|| key_not_found(key_id))?;
+    ) -> Result<Option<KeyShare>, Failure> {
+        let Some(mut record) = self.read(&active_id(application, key_id)).await? else { return Ok(None) };
         let share = KeyShare {
             certificate: record.certificate.certificate.clone(),
             holder: record.holder,
@@ -130,7 +129,7 @@ impl Vault {
                 format!("the share of key {key_id} does not fit its certificate"),
             ));
         }
-        Ok((record.certificate.clone(), share))
+        Ok(Some(share))
     }
 
     /// What is public of an active key.
@@ -165,6 +164,11 @@ impl Vault {
             .ok_or_else(|| key_not_found(key_id))?;
         self.0.take(&complete_id(&certificate.certificate.digest())).await.map_err(failed)?;
         Ok(())
+    }
+
+    /// Frees the database. Nothing may be asked afterwards.
+    pub(crate) async fn close(&self) {
+        self.0.close().await;
     }
 
     async fn read(&self, id: &RecordId) -> Result<Option<KeyRecord>, Failure> {

@@ -21,8 +21,13 @@ pub(crate) enum Frame {
     End(EndFrame),
     /// "I hold no state for the two of us: set it up." From the player of higher index.
     PairWanted {
-        /// The last state that the sender knew.
-        seen: Option<[u8; 32]>,
+        /// How many states of the pair the sender has lost so far.
+        losses: u64,
+    },
+    /// "I dropped this state: drop it too."
+    PairDropped {
+        /// Which one.
+        id: [u8; 32],
     },
     /// "I stored a share but missed signatures: has this certificate become complete?"
     CertificateWanted {

@@ -1,1 +1,27 @@
-//! Placeholder while the workspace is laid out.
+//! Links between players: which node is at the other end, and frames to and from it.
+//!
+//! A link is proven by the key of the player at its other end; no message says who sent it. What is
+//! in the frames, and whether a frame is missing, is the engine's business. Every byte on the wire
+//! is in `docs/links.md`.
+//!
+//! The three types to know:
+//!
+//! * [`Links`]: what the engine asks (`expect`, `send`, `status`), answered by [`LinkEvent`]s.
+//! * [`TcpLinks`]: TLS 1.3 with raw public keys over pools of TCP connections.
+//! * [`memory::MemoryNetwork`]: whole networks in one thread, with a hand on every frame.
+
+mod address;
+mod links;
+pub mod memory;
+mod tcp;
+mod tls;
+mod wire;
+
+pub use address::{
+    Address, AddressError, DEFAULT_LIFETIME, DEFAULT_POOL_SIZE, MAX_LIFETIME, MAX_POOL_SIZE, MIN_LIFETIME,
+};
+pub use links::{
+    DownReason, Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, ProcessId, Route, SendError,
+    Stranger,
+};
+pub use tcp::{Limits, StartError, TcpConfig, TcpLinks};

@@ -1,3 +1,7 @@
 //! All whole-network tests, in one binary.
 
+mod crashes;
+mod disagreement;
+mod failures;
 mod honest;
+mod wire;

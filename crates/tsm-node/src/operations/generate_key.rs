@@ -96,7 +96,7 @@ async fn make_and_confirm(
         }
         // The others may have what this node missed.
         Err(failure) => {
-            if !certificates::chase(node, &certificate).await {
+            if !certificates::chase(node, &certificate, certificates::PATIENCE).await {
                 return Err(failure);
             }
         }

@@ -9,9 +9,11 @@ use tsm_types::request::{SignEcdsa, Signed};
 use tsm_types::{ApplicationId, Digest, ErrorCode, Failure, Operation, Players, Session};
 
 use super::enabled;
+use crate::certificates;
 use crate::node::Inner;
 use crate::outcomes::Outcome;
 use crate::run::{Limits, Running};
+use crate::vault::key_not_found;
 
 const SIGN: u8 = 1;
 
@@ -40,7 +42,7 @@ pub(crate) async fn run(
     }
 }
 
-/// One read: the key share. Everything that can be refused is refused here, before anybody else is
+/// Reads the key share, once. Everything that can be refused is refused here, before anybody else is
 /// spoken to.
 async fn load(
     node: &Arc<Inner>,
@@ -51,7 +53,15 @@ async fn load(
     if !request.path.is_empty() {
         return Err(Failure::new(ErrorCode::PathUnsupported, "the derivation path is not empty"));
     }
-    let (_, share) = node.vault.key(application, &request.key_id).await?;
+    let share = match node.vault.key(application, &request.key_id).await? {
+        Some(share) => share,
+        None => {
+            let patience = node.limits(&request.session).connect;
+            certificates::catch_up(node, application, &request.key_id, players, patience).await?;
+            let share = node.vault.key(application, &request.key_id).await?;
+            share.ok_or_else(|| key_not_found(&request.key_id))?
+        }
+    };
     let certificate = &share.certificate;
     for (player, key) in players.iter() {
         let Some(holder) = certificate.holders.key(player) else {

@@ -1,0 +1,166 @@
+//! Those who connect to us: proven, then let in or parked (rules S-33, S-105).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::server::TlsStream;
+
+use crate::links::PeerKey;
+use crate::tcp::connection::{Greeted, greet, run, say};
+use crate::tcp::limits::{FAREWELL_TIME, FIRST_RETRY};
+use crate::tcp::outbox::ConnectionId;
+use crate::tcp::peer::Registered;
+use crate::tcp::shared::{Entry, Shared};
+use crate::tls::{is_refusal_of_our_key, proven_key};
+use crate::wire::{ReadError, Unit};
+
+/// What a parked peer has to say: that it expects us, and perhaps that it goes. Some more is
+/// overlooked.
+const MAX_PARKED_UNITS: usize = 16;
+
+type Stream = TlsStream<TcpStream>;
+
+/// Why a parked link is over.
+enum Parked {
+    Unparked(Registered),
+    /// It gave way to newer ones.
+    Displaced,
+    Expired,
+    Ended(ReadError),
+}
+
+pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
+    let leaving = shared.leaving.clone();
+    let accepting = async {
+        loop {
+            match listener.accept().await {
+                Ok((socket, from)) => {
+                    let (id, gives_way) = shared.handshake_begins(from);
+                    shared.spawn(receive(shared.clone(), socket, from, id, gives_way));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections: raise the limit of open files if this stays");
+                    sleep(FIRST_RETRY).await;
+                }
+            }
+        }
+    };
+    leaving.run_until_cancelled(accepting).await;
+}
+
+/// One who connects, to its end.
+async fn receive<N>(
+    shared: Arc<Shared>,
+    socket: TcpStream,
+    from: SocketAddr,
+    id: ConnectionId,
+    gives_way: oneshot::Receiver<N>,
+) {
+    let outcome = tokio::select! {
+        outcome = timeout(shared.limits.handshake_time, prove(&shared, socket, from)) => {
+            outcome.unwrap_or_else(|_| Err("no handshake in time".to_owned()))
+        }
+        _ = gives_way => Err("too many handshakes at once".to_owned()),
+        () = shared.leaving.cancelled() => return,
+    };
+    shared.handshake_ends(id);
+    match outcome {
+        Ok((peer, greeted)) => admit(shared, peer, greeted, from).await,
+        Err(why) => tracing::debug!(%from, why, "a connection came to nothing"),
+    }
+}
+
+async fn prove(
+    shared: &Shared,
+    socket: TcpStream,
+    from: SocketAddr,
+) -> Result<(PeerKey, Greeted<Stream>), String> {
+    drop(socket.set_nodelay(true));
+    let stream = shared.tls.acceptor().accept(socket).await.map_err(|error| {
+        if is_refusal_of_our_key(&error) && shared.may_hint() {
+            tracing::warn!(
+                %from, player = shared.hello.player,
+                "a node that dialled this one expects another public key here: correct the public key of this \
+                 player in its configuration"
+            );
+        }
+        error.to_string()
+    })?;
+    let peer = proven_key(stream.get_ref().1).map_err(str::to_owned)?;
+    let greeted = greet(shared, stream).await.map_err(|error| format!("no hello: {error:?}"))?;
+    Ok((peer, greeted))
+}
+
+async fn admit(shared: Arc<Shared>, peer: PeerKey, greeted: Greeted<Stream>, from: SocketAddr) {
+    match shared.enter(&peer, greeted.hello, from) {
+        Entry::Expected(registered) => run(shared, peer, registered, greeted, false).await,
+        Entry::Parked(id, unparked) => park(shared, peer, greeted, from, id, unparked).await,
+        Entry::Leaving => {}
+        Entry::TooMany => tracing::warn!(
+            peer = %peer.fingerprint(), player = greeted.hello.player, %from,
+            "refused: this peer holds too many connections; lower its connectionPoolSize"
+        ),
+    }
+}
+
+async fn park(
+    shared: Arc<Shared>,
+    peer: PeerKey,
+    mut greeted: Greeted<Stream>,
+    from: SocketAddr,
+    id: ConnectionId,
+    mut unparked: oneshot::Receiver<Registered>,
+) {
+    let mut expects_us = false;
+    let mut end = tokio::select! {
+        // Unparked and ended at once: the connection's own task will find out.
+        biased;
+        registered = &mut unparked => registered.map_or(Parked::Displaced, Parked::Unparked),
+        () = sleep(shared.limits.parked_for) => Parked::Expired,
+        error = overhear(&shared, &mut greeted, &mut expects_us) => Parked::Ended(error),
+        () = shared.leaving.cancelled() => Parked::Displaced,
+    };
+    if !shared.leave_parking(id)
+        && let Ok(registered) = unparked.try_recv()
+    {
+        end = Parked::Unparked(registered);
+    }
+    let (fingerprint, player) = (peer.fingerprint(), greeted.hello.player);
+    match end {
+        Parked::Unparked(registered) => run(shared, peer, registered, greeted, expects_us).await,
+        Parked::Expired => {
+            tracing::warn!(
+                "refused: unknown key {fingerprint} from {from}, claimed player {player}; to let it in, add its \
+                 public key to the configuration or name it in the session"
+            );
+        }
+        Parked::Displaced => {
+            tracing::debug!(%fingerprint, %from, player, "a parked link gave way to newer ones")
+        }
+        Parked::Ended(error) => tracing::debug!(%fingerprint, %from, player, ?error, "a parked link ended"),
+    }
+}
+
+/// Tells the peer that it is parked and notes whether it expects us. Frames are not read: the reader
+/// takes none until the link is usable.
+async fn overhear(shared: &Shared, greeted: &mut Greeted<Stream>, expects_us: &mut bool) -> ReadError {
+    match timeout(FAREWELL_TIME, say(&mut greeted.writer, Unit::Parked)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return ReadError::Io(error),
+        Err(_) => return ReadError::Silent,
+    }
+    greeted.reader.set_silent_after(shared.limits.parked_for * 2);
+    for _ in 0..MAX_PARKED_UNITS {
+        match greeted.reader.unit().await {
+            Ok(Unit::Expected) => *expects_us = true,
+            Ok(Unit::Closing) => return ReadError::Ended,
+            Ok(Unit::Ping(_) | Unit::Pong(_) | Unit::Parked) => {}
+            Ok(Unit::Frame(_)) => return ReadError::Misbehaved("a frame that was not expected"),
+            Err(error) => return error,
+        }
+    }
+    ReadError::Misbehaved("talkative while parked")
+}

@@ -1,0 +1,346 @@
+//! What the tasks of one node's links share: the table of peers, and the way to the engine.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::links::{DownReason, LinkEvent, PeerKey, PeerStatus, Route, SendError, Stranger};
+use crate::tcp::dial::{keep, pause_after};
+use crate::tcp::limits::{HINT_INTERVAL, Limits};
+use crate::tcp::outbox::{ConnectionId, Next, QueueLimits};
+use crate::tcp::peer::{Chore, DialProblem, Peer, Registered};
+use crate::tcp::waiting::WaitingRoom;
+use crate::tls::Tls;
+use crate::wire::{Hello, Unit};
+
+/// How much a writer takes at once; a few TLS records.
+pub(crate) const WRITE_BYTES: usize = 64 * 1024;
+
+pub(crate) struct Shared {
+    pub(crate) tls: Tls,
+    pub(crate) hello: Hello,
+    pub(crate) limits: Limits,
+    /// No new connections: keepers, the listener and those who wait go home.
+    pub(crate) leaving: CancellationToken,
+    /// Everything ends.
+    pub(crate) stopped: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    runtime: Handle,
+    table: Mutex<Table>,
+    events: mpsc::Sender<LinkEvent>,
+}
+
+struct Table {
+    peers: HashMap<PeerKey, Peer>,
+    handshakes: WaitingRoom<oneshot::Sender<Infallible>>,
+    parked: WaitingRoom<ParkedLink>,
+    last_id: u64,
+    last_hint_at: Option<Instant>,
+}
+
+struct ParkedLink {
+    key: PeerKey,
+    hello: Hello,
+    from: SocketAddr,
+    since: Instant,
+    unpark: oneshot::Sender<Registered>,
+}
+
+/// Where a proven connection goes.
+pub(crate) enum Entry {
+    Expected(Registered),
+    /// The receiver ends without a value if the link has to give way.
+    Parked(ConnectionId, oneshot::Receiver<Registered>),
+    TooMany,
+    /// This node is closing its links.
+    Leaving,
+}
+
+/// What a writer has to do.
+pub(crate) struct Work {
+    pub(crate) units: Vec<Unit>,
+    pub(crate) finished: bool,
+    pub(crate) retiring: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        tls: Tls,
+        hello: Hello,
+        limits: Limits,
+        runtime: Handle,
+        events: mpsc::Sender<LinkEvent>,
+    ) -> Self {
+        let stopped = CancellationToken::new();
+        let table = Table {
+            peers: HashMap::new(),
+            handshakes: WaitingRoom::new(limits.handshakes, limits.handshakes),
+            parked: WaitingRoom::new(limits.parked, limits.parked_per_source),
+            last_id: 0,
+            last_hint_at: None,
+        };
+        Shared {
+            tls,
+            hello,
+            limits,
+            leaving: stopped.child_token(),
+            stopped,
+            tasks: TaskTracker::new(),
+            runtime,
+            table: Mutex::new(table),
+            events,
+        }
+    }
+
+    /// Starts a task that ends with the links.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stopped = self.stopped.clone();
+        self.tasks.spawn_on(async move { stopped.run_until_cancelled(task).await }, &self.runtime);
+    }
+
+    /// Expects `peer` until the returned lease number is released.
+    pub(crate) fn lease(self: &Arc<Self>, peer: &PeerKey, route: Route) -> u64 {
+        let mut table = self.lock();
+        let lease = table.new_id();
+        let entry = table.peer(peer, &self.limits);
+        entry.lease(lease, route);
+        if !entry.kept {
+            entry.kept = true;
+            self.spawn(keep(self.clone(), peer.clone(), entry.changed.clone()));
+        }
+        for (id, parked) in table.parked.remove_where(|parked| parked.key == *peer) {
+            let entry = table.peer(peer, &self.limits);
+            let Some(registered) = entry.register(id, parked.hello, None) else { continue };
+            if parked.unpark.send(registered).is_err() {
+                // It has just gone.
+                entry.end(id, DownReason::Closed, pause_after);
+            }
+        }
+        lease
+    }
+
+    pub(crate) fn release(&self, peer: &PeerKey, lease: u64) {
+        if let Some(peer) = self.lock().peers.get_mut(peer) {
+            peer.release(lease);
+        }
+    }
+
+    pub(crate) fn send(&self, peer: &PeerKey, order: u64, frame: Vec<u8>) -> Result<(), SendError> {
+        self.lock().peers.get_mut(peer).ok_or(SendError::NotConnected)?.outbox.push(order, frame)
+    }
+
+    pub(crate) fn status(&self, peer: &PeerKey) -> PeerStatus {
+        self.lock().peers.get(peer).map_or(PeerStatus::Unexpected, Peer::status)
+    }
+
+    pub(crate) fn strangers(&self) -> Vec<Stranger> {
+        let stranger = |parked: &ParkedLink| Stranger {
+            fingerprint: parked.key.fingerprint(),
+            key: parked.key.clone(),
+            player_index: parked.hello.player,
+            source: parked.from.to_string(),
+            parked_for: parked.since.elapsed(),
+        };
+        self.lock().parked.values().map(stranger).collect()
+    }
+
+    /// Empties and closes all connections.
+    pub(crate) fn retire_all(&self) {
+        self.lock().peers.values_mut().for_each(Peer::retire_all);
+    }
+
+    // The keeper of a peer.
+
+    pub(crate) fn chore(&self, peer: &PeerKey) -> Chore {
+        let mut table = self.lock();
+        let Some(entry) = table.peers.get_mut(peer) else { return Chore::Leave };
+        let chore = entry.chore(Instant::now(), self.limits.unleased_for);
+        table.forget_if_unused(peer);
+        chore
+    }
+
+    pub(crate) fn dialled(&self, peer: &PeerKey, hello: Hello, lifetime: Duration) -> Option<Registered> {
+        let mut table = self.lock();
+        if self.leaving.is_cancelled() {
+            return None;
+        }
+        let id = table.new_id();
+        table.peer(peer, &self.limits).register(id, hello, Some(lifetime))
+    }
+
+    /// Returns whether it failed in another way than the time before.
+    pub(crate) fn dial_failed(&self, peer: &PeerKey, problem: DialProblem) -> bool {
+        self.lock().peers.get_mut(peer).is_some_and(|peer| peer.failed(problem, pause_after))
+    }
+
+    // Those who connect to us.
+
+    /// The receiver ends if the handshake has to give way to newer ones.
+    pub(crate) fn handshake_begins(&self, from: SocketAddr) -> (ConnectionId, oneshot::Receiver<Infallible>) {
+        let (stays, gives_way) = oneshot::channel();
+        let mut table = self.lock();
+        let id = table.new_id();
+        table.handshakes.enter(id, from.into(), stays);
+        (id, gives_way)
+    }
+
+    pub(crate) fn handshake_ends(&self, id: ConnectionId) {
+        self.lock().handshakes.remove(id);
+    }
+
+    pub(crate) fn enter(&self, peer: &PeerKey, hello: Hello, from: SocketAddr) -> Entry {
+        let mut table = self.lock();
+        if self.leaving.is_cancelled() {
+            return Entry::Leaving;
+        }
+        let id = table.new_id();
+        if let Some(entry) = table.peers.get_mut(peer).filter(|entry| entry.kept) {
+            return entry.register(id, hello, None).map_or(Entry::TooMany, Entry::Expected);
+        }
+        let (unpark, unparked) = oneshot::channel();
+        let link = ParkedLink { key: peer.clone(), hello, from, since: Instant::now(), unpark };
+        table.parked.enter(id, from.into(), link);
+        Entry::Parked(id, unparked)
+    }
+
+    /// Whether to log now what anybody can make us log: once in a while (rule S-105).
+    pub(crate) fn may_hint(&self) -> bool {
+        let mut table = self.lock();
+        let may = table.last_hint_at.is_none_or(|last| last.elapsed() >= HINT_INTERVAL);
+        if may {
+            table.last_hint_at = Some(Instant::now());
+        }
+        may
+    }
+
+    /// Returns whether it was still there.
+    pub(crate) fn leave_parking(&self, id: ConnectionId) -> bool {
+        self.lock().parked.remove(id).is_some()
+    }
+
+    // The task of a connection.
+
+    /// What to write now: up to [`WRITE_BYTES`] and one unit.
+    pub(crate) fn work(&self, peer: &PeerKey, id: ConnectionId) -> Work {
+        let mut work = Work { units: Vec::new(), finished: true, retiring: false };
+        let mut table = self.lock();
+        let Some(peer) = table.peers.get_mut(peer) else { return work };
+        let mut bytes = 0;
+        work.finished = false;
+        while bytes < WRITE_BYTES {
+            match peer.outbox.next(id) {
+                Next::Write(unit) => {
+                    bytes += unit.encoded_len();
+                    work.units.push(unit);
+                }
+                Next::Idle => break,
+                Next::Finished => {
+                    work.finished = true;
+                    break;
+                }
+            }
+        }
+        work.retiring = peer.outbox.is_retiring(id);
+        work
+    }
+
+    pub(crate) fn keep_alive(&self, peer: &PeerKey, id: ConnectionId) {
+        if let Some(peer) = self.lock().peers.get_mut(peer) {
+            peer.outbox.keep_alive(id);
+        }
+    }
+
+    pub(crate) fn answer_ping(
+        &self,
+        peer: &PeerKey,
+        id: ConnectionId,
+        number: u64,
+    ) -> Result<(), &'static str> {
+        self.lock().peers.get_mut(peer).map_or(Ok(()), |peer| peer.outbox.answer_ping(id, number))
+    }
+
+    pub(crate) fn heard_pong(&self, peer: &PeerKey, id: ConnectionId, number: u64) {
+        if let Some(peer) = self.lock().peers.get_mut(peer) {
+            peer.outbox.heard_pong(id, number);
+            peer.changed.notify_one();
+        }
+    }
+
+    pub(crate) fn heard_closing(&self, peer: &PeerKey, id: ConnectionId) {
+        if let Some(peer) = self.lock().peers.get_mut(peer) {
+            peer.outbox.heard_closing(id);
+            peer.changed.notify_one();
+        }
+    }
+
+    /// Whether an end of the stream is now in order.
+    pub(crate) fn is_finished(&self, peer: &PeerKey, id: ConnectionId) -> bool {
+        self.lock().peers.get(peer).is_none_or(|peer| peer.outbox.is_finished(id))
+    }
+
+    pub(crate) async fn set_usable(&self, peer: &PeerKey, id: ConnectionId) {
+        self.change(peer, |peer| peer.set_usable(id)).await;
+    }
+
+    pub(crate) async fn set_parked(&self, peer: &PeerKey, id: ConnectionId) {
+        self.change(peer, |peer| peer.set_parked(id)).await;
+    }
+
+    pub(crate) async fn end(&self, peer: &PeerKey, id: ConnectionId, reason: DownReason) {
+        self.change(peer, |peer| peer.end(id, reason, pause_after)).await;
+        self.lock().forget_if_unused(peer);
+    }
+
+    /// Passes a frame on; waits while the engine is busy, so that the peer does, too.
+    pub(crate) async fn deliver(&self, peer: &PeerKey, id: ConnectionId, bytes: Vec<u8>) {
+        let Ok(place) = self.events.reserve().await else { return };
+        let table = self.lock();
+        let Some(process) = table.peers.get(peer).and_then(|entry| entry.process_of(id)) else { return };
+        place.send(LinkEvent::Frame { peer: peer.clone(), process, bytes });
+    }
+
+    /// Applies a change and tells the engine of it. First the room for events, then the lock: so
+    /// they are told in the order in which the table changed.
+    async fn change(&self, peer: &PeerKey, change: impl FnOnce(&mut Peer) -> Vec<LinkEvent>) {
+        let places = self.events.reserve_many(MOST_EVENTS_OF_A_CHANGE).await;
+        let mut table = self.lock();
+        let Some(peer) = table.peers.get_mut(peer) else { return };
+        let events = change(peer);
+        if let Ok(places) = places {
+            places.zip(events).for_each(|(place, event)| place.send(event));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// `Down`, and `Up` or `Parked`.
+pub(crate) const MOST_EVENTS_OF_A_CHANGE: usize = 2;
+
+impl Table {
+    fn new_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn peer(&mut self, key: &PeerKey, limits: &Limits) -> &mut Peer {
+        let queue = QueueLimits { frames: limits.queued_frames, bytes: limits.queued_bytes };
+        self.peers.entry(key.clone()).or_insert_with(|| Peer::new(key.clone(), queue))
+    }
+
+    fn forget_if_unused(&mut self, peer: &PeerKey) {
+        if self.peers.get(peer).is_some_and(Peer::is_forgotten) {
+            self.peers.remove(peer);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Links, seen from outside: one suite for every implementation, and what is particular to each.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets the unexpected fails"
+)]
+
+mod common;
+mod memory;
+mod proxy;
+mod raw;
+mod suite;
+mod tcp;
+mod tcp_strangers;

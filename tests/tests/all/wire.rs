@@ -1,0 +1,194 @@
+//! Every frame lost, repeated, delayed, cut, flipped, forged, or taken from another session.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tsm_crypto::{CurveId, ecdsa};
+use tsm_tests::{Answers, Network, join};
+use tsm_transport::memory::{Delivery, Frame};
+use tsm_types::request::{KeyInfo, Signed};
+use tsm_types::{ErrorCode, Failure};
+
+/// Runs with frame number `n`, for every n until a run has fewer frames, and hands the answers on.
+async fn for_every_frame(
+    change: impl Fn(&Frame) -> Vec<Delivery> + Send + Clone + 'static,
+    check: impl Fn(usize, &KeyInfo, &Answers<Signed>),
+) {
+    let mut changed_one = true;
+    let mut number = 0;
+    while changed_one {
+        let network = Network::start(2, 6).await;
+        let key = network.make_key(CurveId::Secp256k1, 1).await;
+        let done = Arc::new(Mutex::new((0usize, false)));
+        let (state, change) = (done.clone(), change.clone());
+        network.links.set_tamper(Box::new(move |frame| {
+            let mut state = state.lock().unwrap();
+            state.0 += 1;
+            if state.0 != number + 1 {
+                return vec![Delivery::at_once(frame.bytes.clone())];
+            }
+            state.1 = true;
+            change(frame)
+        }));
+        let before = Instant::now();
+        let answers = network.sign(&network.session("sign", &[0, 1]), &key.key_id, &[7; 32]).await;
+        assert!(before.elapsed() <= Duration::from_secs(61), "frame {number}: a caller waited too long");
+        changed_one = done.lock().unwrap().1;
+        check(number, &key, &answers);
+        // Whatever happened, the next session signs.
+        network.links.set_tamper(Box::new(|frame| vec![Delivery::at_once(frame.bytes.clone())]));
+        join(&[8; 32], &network.sign(&network.session("next", &[0, 1]), &key.key_id, &[8; 32]).await);
+        number += 1;
+    }
+    assert!(number > 8, "only {number} frames were seen");
+}
+
+/// A result is right, and a failure has a reason that is not this node's own fault.
+fn right_or_named(number: usize, key: &KeyInfo, answers: &Answers<Signed>) {
+    if answers.values().all(Result::is_ok) {
+        // Joined where it verifies; a wrong part is noticed by the joiner and by nobody else.
+        let partials: Vec<ecdsa::PartialSignature> =
+            answers.values().flatten().map(|s| borsh::from_slice(&s.partial_signature).unwrap()).collect();
+        let signature = ecdsa::join(&[7; 32], &partials).unwrap();
+        assert!(ecdsa::verify(CurveId::Secp256k1, &key.public_key, &[7; 32], signature.der()));
+        return;
+    }
+    for (player, failure) in answers.iter().filter_map(|(player, answer)| Some((player, answer.as_ref().err()?))) {
+        assert_ne!(failure.code, ErrorCode::NodeFault, "frame {number}, player {player}: {failure}");
+        assert!(!failure.players.is_empty() || failure.code == ErrorCode::ResultInconsistent, "{failure:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_frame_lost() {
+    for_every_frame(|_| vec![], right_or_named).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_frame_repeated_changes_nothing() {
+    for_every_frame(
+        |frame| vec![Delivery::at_once(frame.bytes.clone()), Delivery::at_once(frame.bytes.clone())],
+        |_, _, answers| drop(join(&[7; 32], answers)),
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_frame_delayed_changes_nothing() {
+    for_every_frame(
+        |frame| vec![Delivery { after: Duration::from_secs(5), bytes: frame.bytes.clone() }],
+        |_, _, answers| drop(join(&[7; 32], answers)),
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn s27_every_frame_cut_extended_and_flipped_is_survived() {
+    for cut in [0, 1, 30] {
+        for_every_frame(
+            move |frame| vec![Delivery::at_once(frame.bytes[..frame.bytes.len().saturating_sub(cut + 1)].to_vec())],
+            right_or_named,
+        )
+        .await;
+    }
+    for_every_frame(|frame| vec![Delivery::at_once([&frame.bytes[..], &[0]].concat())], right_or_named).await;
+    for place in [0, 1, 40, 70, 200] {
+        for_every_frame(
+            move |frame| {
+                let mut bytes = frame.bytes.clone();
+                let last = bytes.len() - 1;
+                bytes[place.min(last)] ^= 1;
+                vec![Delivery::at_once(bytes)]
+            },
+            right_or_named,
+        )
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s33_junk_beside_every_frame_changes_nothing() {
+    for_every_frame(
+        |frame| {
+            let junk = |byte: u8| Delivery::at_once(vec![byte; 500]);
+            vec![junk(0xff), junk(9), Delivery::at_once(vec![]), Delivery::at_once(frame.bytes.clone())]
+        },
+        |_, _, answers| drop(join(&[7; 32], answers)),
+    )
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn s03_frames_of_an_earlier_session_are_not_taken_for_this_one() {
+    let network = Network::start(2, 6).await;
+    let key = network.make_key(CurveId::Secp256k1, 1).await;
+    let recorded = Arc::new(Mutex::new(Vec::<Frame>::new()));
+    let record = recorded.clone();
+    network.links.set_tamper(Box::new(move |frame| {
+        record.lock().unwrap().push(frame.clone());
+        vec![Delivery::at_once(frame.bytes.clone())]
+    }));
+    join(&[7; 32], &network.sign(&network.session("first", &[0, 1]), &key.key_id, &[7; 32]).await);
+    let earlier = recorded.lock().unwrap().clone();
+    // In front of every frame of the second session, everything of the first.
+    network.links.set_tamper(Box::new(move |frame| {
+        let old = earlier.iter().filter(|old| old.from == frame.from && old.to == frame.to);
+        let mut deliveries: Vec<Delivery> = old.map(|old| Delivery::at_once(old.bytes.clone())).collect();
+        deliveries.push(Delivery::at_once(frame.bytes.clone()));
+        deliveries
+    }));
+    join(&[8; 32], &network.sign(&network.session("second", &[0, 1]), &key.key_id, &[8; 32]).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s37_every_lost_frame_of_a_key_generation_leaves_a_key_for_all_or_for_none() {
+    let mut number = 0;
+    loop {
+        let network = Network::start(3, 7).await;
+        let done = Arc::new(Mutex::new((0usize, false)));
+        let state = done.clone();
+        network.links.set_tamper(Box::new(move |frame| {
+            let mut state = state.lock().unwrap();
+            state.0 += 1;
+            if state.0 == number + 1 {
+                state.1 = true;
+                return vec![];
+            }
+            vec![Delivery::at_once(frame.bytes.clone())]
+        }));
+        let answers = network.generate_key(&network.session("run", &[0, 1, 2]), CurveId::Secp256k1, 1).await;
+        for failure in answers.values().filter_map(|answer| answer.as_ref().err()) {
+            assert_named(failure);
+        }
+        network.links.set_tamper(Box::new(|frame| vec![Delivery::at_once(frame.bytes.clone())]));
+        // Whoever sees the key signs with it, and so delivers the certificate to who missed it.
+        let seen = seen_keys(&network).await;
+        for key_id in seen.iter().flatten().take(1) {
+            for signers in [[0, 1], [0, 2], [1, 2]] {
+                let session = network.session(&format!("sign-{}-{}", signers[0], signers[1]), &signers);
+                join(&[7; 32], &network.sign(&session, key_id, &[7; 32]).await);
+            }
+        }
+        let seen = seen_keys(&network).await;
+        assert!(seen.iter().all(|keys| *keys == seen[0]), "frame {number}: {seen:?}");
+        if !done.lock().unwrap().1 {
+            assert!(number > 20 && answers.values().all(Result::is_ok));
+            return;
+        }
+        number += 1;
+    }
+}
+
+async fn seen_keys(network: &Network) -> Vec<Vec<tsm_types::KeyId>> {
+    let mut seen = Vec::new();
+    for player in 0..3 {
+        seen.push(network.node(player).list_keys(&tsm_tests::application()).await.unwrap());
+    }
+    seen
+}
+
+fn assert_named(failure: &Failure) {
+    assert_ne!(failure.code, ErrorCode::NodeFault, "{failure}");
+    assert!(!failure.players.is_empty(), "{failure:?}");
+}
