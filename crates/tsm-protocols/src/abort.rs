@@ -25,8 +25,12 @@ pub enum Class {
 pub struct Abort {
     /// What kind of failure.
     pub class: Class,
-    /// The player to be named; `None` only for [`Class::Unattributed`].
+    /// The player that is at fault beyond doubt; `None` for [`Class::Unattributed`], and for
+    /// [`Class::Equivocation`] when it is one of two.
     pub player: Option<PlayerIndex>,
+    /// [`Class::Equivocation`] only: one of these two is at fault, and this node cannot tell which.
+    /// The first made the broadcast, the second says that it received another one.
+    pub one_of: Option<[PlayerIndex; 2]>,
     /// Name of the check in docs/spec, for this node's log only.
     pub check: &'static str,
 }
@@ -34,32 +38,42 @@ pub struct Abort {
 impl Abort {
     /// Class P.
     pub fn malformed(player: PlayerIndex, check: &'static str) -> Self {
-        Abort { class: Class::Malformed, player: Some(player), check }
+        Self::by(Class::Malformed, player, check)
     }
 
     /// Class E.
     pub fn equivocation(player: PlayerIndex, check: &'static str) -> Self {
-        Abort { class: Class::Equivocation, player: Some(player), check }
+        Self::by(Class::Equivocation, player, check)
+    }
+
+    /// Class E, where `witness` reports another broadcast of `broadcaster` than we received: either
+    /// the one sent two versions or the other lies. Neither is named alone (rule S-18).
+    pub fn equivocation_of(broadcaster: PlayerIndex, witness: PlayerIndex, check: &'static str) -> Self {
+        Abort { class: Class::Equivocation, player: None, one_of: Some([broadcaster, witness]), check }
     }
 
     /// Class B.
     pub fn cheated(player: PlayerIndex, check: &'static str) -> Self {
-        Abort { class: Class::Cheated, player: Some(player), check }
+        Self::by(Class::Cheated, player, check)
     }
 
     /// Class S.
     pub fn secret_dependent(player: PlayerIndex, check: &'static str) -> Self {
-        Abort { class: Class::SecretDependent, player: Some(player), check }
+        Self::by(Class::SecretDependent, player, check)
     }
 
     /// The pair's state is gone.
     pub fn pair_gone(player: PlayerIndex) -> Self {
-        Abort { class: Class::PairGone, player: Some(player), check: "pair state" }
+        Self::by(Class::PairGone, player, "pair state")
     }
 
     /// Class U.
     pub fn unattributed(check: &'static str) -> Self {
-        Abort { class: Class::Unattributed, player: None, check }
+        Abort { class: Class::Unattributed, player: None, one_of: None, check }
+    }
+
+    fn by(class: Class, player: PlayerIndex, check: &'static str) -> Self {
+        Abort { class, player: Some(player), one_of: None, check }
     }
 
     /// The code under which callers and peers learn of it. Says nothing of which check failed.

@@ -11,15 +11,25 @@
 //! * [`Round`]: what a protocol author writes; [`PerPeer`] is what it receives, complete.
 //! * [`Abort`]: why a run ended, and who is to be named for it.
 //!
+//! Protocols begin at [`keygen::start`] and then [`keygen::confirm::start`], [`ecdsa::sign::start`],
+//! and [`pair::start`]. What a message carries is public but not part of the API: tests that cheat
+//! decode it, change one field and encode it again.
+//!
 //! The equations are in `docs/spec/`; code cites their steps. Drive a protocol with
 //! [`testing::run_cluster`] or, in a node, with `tsm-node`.
 
 pub mod abort;
 pub mod context;
+pub mod ecdsa;
+pub mod echo;
 pub mod key;
+pub mod keygen;
+pub mod pair;
 pub mod per_peer;
 pub mod round;
 pub mod testing;
+
+mod polynomial;
 
 pub use abort::{Abort, Class};
 pub use context::Context;

@@ -30,9 +30,23 @@ impl<T> PerPeer<T> {
         self.0.get(&peer)
     }
 
+    /// The values by reference.
+    pub fn as_ref(&self) -> PerPeer<&T> {
+        PerPeer(self.0.iter().map(|(peer, value)| (*peer, value)).collect())
+    }
+
     /// The peers.
     pub fn peers(&self) -> BTreeSet<PlayerIndex> {
         self.0.keys().copied().collect()
+    }
+
+    /// The only peer of a session of two, and its value.
+    ///
+    /// # Panics
+    /// If there is another number of peers, which is a mistake of the protocol's author.
+    pub fn into_only(self) -> (PlayerIndex, T) {
+        assert_eq!(self.0.len(), 1, "a session of two has one peer");
+        self.0.into_iter().next().expect("it was counted")
     }
 
     /// A new value for every peer, or the first error.

@@ -67,8 +67,11 @@ pub struct Outgoing {
 impl Outgoing {
     /// A message for one peer.
     pub fn new(to: PlayerIndex, message: &impl BorshSerialize) -> Self {
-        let body = borsh::to_vec(message).expect("encoding to memory cannot fail");
-        Outgoing { to, body: Zeroizing::new(body) }
+        // Room for all of it from the start: a vector that grows leaves copies behind (rule S-111).
+        let length = borsh::object_length(message).expect("encoding to memory cannot fail");
+        let mut body = Zeroizing::new(Vec::with_capacity(length));
+        borsh::to_writer(&mut *body, message).expect("encoding to memory cannot fail");
+        Outgoing { to, body }
     }
 
     /// The same message for every peer.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use tsm_crypto::CryptoRng;
 use tsm_types::PlayerIndex;
 
@@ -18,6 +19,16 @@ pub struct InFlight<'a> {
     pub round: usize,
     /// The encoded message; an empty one is lost.
     pub body: &'a mut Vec<u8>,
+}
+
+/// Decodes a message, lets `edit` change it, and encodes it again: how a test cheats.
+///
+/// # Panics
+/// If `body` is not a message of this type, which is a mistake of the test.
+pub fn tamper<M: BorshSerialize + BorshDeserialize>(body: &mut Vec<u8>, edit: impl FnOnce(&mut M)) {
+    let mut message = borsh::from_slice(body).expect("the test names the type of the message");
+    edit(&mut message);
+    *body = borsh::to_vec(&message).expect("encoding to memory cannot fail");
 }
 
 /// Runs all players to their ends. A player whose run ended early gives its abort; a player that

@@ -1,1 +1,6 @@
-//! Placeholder while the workspace is laid out.
+//! The outside of a node: configuration file, HTTP API, login.
+
+pub mod api;
+pub mod auth;
+pub mod config;
+pub mod server;

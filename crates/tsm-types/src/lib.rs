@@ -11,6 +11,7 @@ pub mod error_code;
 pub mod failure;
 pub mod ids;
 pub mod players;
+pub mod request;
 pub mod session;
 pub mod threshold;
 

@@ -1,0 +1,3 @@
+//! Threshold ECDSA with DKLs23.
+
+pub mod sign;

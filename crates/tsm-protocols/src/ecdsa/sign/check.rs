@@ -1,0 +1,154 @@
+//! Message 3: check everything, and only then make the partial signature (docs/spec/signing.md,
+//! steps 5.1 to 5.6, checks C3 to C9).
+
+use std::sync::Arc;
+
+use elliptic_curve::subtle::ConstantTimeEq;
+use elliptic_curve::{Field, Group};
+use tsm_crypto::commitment::Commitment;
+use tsm_crypto::ecdsa::{Common, PARTIAL_VERSION, PartialSignature};
+use tsm_crypto::ot::{Judged, PairState, ReceiverExtension};
+use tsm_crypto::{CryptoRng, Curve, Secret};
+
+use super::commit::commitment_context;
+use super::multiply::{MultiplyBroadcast, MultiplyMessage};
+use super::{Run, abort_of};
+use crate::abort::Abort;
+use crate::per_peer::PerPeer;
+use crate::round::{Round, Step};
+
+/// Multiplied, waiting for everybody's opening and multiplication.
+pub(super) struct Multiplied<C: Curve> {
+    pub(super) run: Run<C>,
+    /// r_i.
+    pub(super) nonce: Secret<C::Scalar>,
+    /// φ_i.
+    pub(super) mask: Secret<C::Scalar>,
+    /// sk_i.
+    pub(super) key: Secret<C::Scalar>,
+    /// What this player sent to all in message 2.
+    pub(super) broadcast: MultiplyBroadcast<C>,
+    pub(super) products: PerPeer<Product<C>>,
+}
+
+/// This player's half of the two multiplications with one peer j.
+pub(super) struct Product<C: Curve> {
+    pub(super) pair: Arc<PairState>,
+    /// As B: χ_ij and what C5 needs.
+    pub(super) receiver: ReceiverExtension<C>,
+    pub(super) ssid_full: [u8; 32],
+    /// C_j.
+    pub(super) commitment: Commitment,
+    /// As A: cᵘ_ij and cᵛ_ij.
+    pub(super) c: Secret<[C::Scalar; 2]>,
+}
+
+impl<C: Curve> Round for Multiplied<C> {
+    type Message = MultiplyMessage<C>;
+    type Output = PartialSignature;
+
+    fn advance(
+        self,
+        received: PerPeer<MultiplyMessage<C>>,
+        _: &mut dyn CryptoRng,
+    ) -> Result<Step<PartialSignature>, Abort> {
+        let Multiplied { run, nonce, mask, key, broadcast: mine, products } = self;
+        let context = &run.context;
+
+        // C3: everybody received the same broadcasts. First of all, for every peer: honest players
+        // that disagree here would fail each other's secret-dependent checks (rule S-02).
+        let echoes = received.as_ref().map(|_, message| &message.broadcast.echo);
+        mine.echo.check(context, &echoes, "C3 echo of the commitments")?;
+        // C4: R_j opens C_j. That R_j is not the identity was checked when it was decoded.
+        for (peer, (product, message)) in products.as_ref().zip(received.as_ref()) {
+            let MultiplyBroadcast { blinding, nonce_point, .. } = &message.broadcast;
+            let encoded = C::encode_point(nonce_point.point());
+            if !commitment_context(context, peer).opens(&product.commitment, &encoded, blinding) {
+                return Err(Abort::cheated(peer, "C4 opening"));
+            }
+        }
+
+        // C5, C6 and C7, for each peer by itself (step 5.1).
+        let terms = products.zip(received.as_ref()).try_map(|peer, (product, message)| {
+            let pair = product.pair.clone();
+            pair.judge(|judged| product.check(judged, message)).map_err(|verdict| abort_of(peer, verdict))
+        })?;
+        let public = received.as_ref().map(|_, message| &message.broadcast);
+        // C8: the pk_j belong to the key.
+        let key_sum =
+            public.iter().fold(*mine.key_point.point(), |sum, (_, peer)| sum + peer.key_point.point());
+        if key_sum != run.public_key {
+            return Err(Abort::unattributed("C8 sum of the key points"));
+        }
+        // C9: R is a point, and its r is not zero (rule S-61).
+        let nonce_sum =
+            public.iter().fold(*mine.nonce_point.point(), |sum, (_, peer)| sum + peer.nonce_point.point());
+        let r = C::r_coordinate(&nonce_sum).r;
+        if bool::from(nonce_sum.is_identity()) || bool::from(r.is_zero()) {
+            return Err(Abort::unattributed("C9 sum of the nonce points"));
+        }
+
+        // Step 5.2: φ_i + Σ_j ψ_ji, and the sums of the terms of step 5.1.
+        let mut factor = Secret::new(*mask.expose());
+        for (_, message) in received.iter() {
+            *factor.expose_mut() += message.private.psi.scalar();
+        }
+        let mut sums = Secret::new([C::Scalar::ZERO; 2]);
+        for (_, terms) in terms.iter() {
+            for (sum, term) in sums.expose_mut().iter_mut().zip(terms.expose()) {
+                *sum += term;
+            }
+        }
+        let [u_terms, v_terms] = sums.expose();
+        // Step 5.3: u_i = r_i * (φ_i + Σ_j ψ_ji) + Σ_j (cᵘ_ij + dᵘ_ij), and v_i likewise with sk_i.
+        let u = *nonce.expose() * factor.expose() + u_terms;
+        let v = Secret::new(*key.expose() * factor.expose() + v_terms);
+        // Step 5.4: w_i = h * φ_i + r * v_i.
+        let w = run.h * mask.expose() + r * v.expose();
+        // Step 5.5.
+        let common = Common {
+            curve: C::ID,
+            session: context.tag().0,
+            signers: context.players().indices().map(|player| player.0).collect(),
+            public_key: C::encode_point(&run.public_key),
+            digest: run.digest.as_bytes().to_vec(),
+            r_point: C::encode_point(&nonce_sum),
+        };
+        Ok(Step::done(PartialSignature {
+            version: PARTIAL_VERSION,
+            common,
+            signer: context.me().0,
+            w: C::encode_scalar(&w),
+            u: C::encode_scalar(&u),
+        }))
+    }
+}
+
+impl<C: Curve> Product<C> {
+    /// C5, C6 and C7 on what peer j sent; returns cᵘ_ij + dᵘ_ij and cᵛ_ij + dᵛ_ij, or the failed
+    /// check's name.
+    fn check(
+        self,
+        judged: &Judged<'_>,
+        message: &MultiplyMessage<C>,
+    ) -> Result<Secret<[C::Scalar; 2]>, &'static str> {
+        let MultiplyMessage { broadcast, private } = message;
+        let chi = Secret::new(*self.receiver.chi().expose());
+        // C5: the multiplication is consistent in itself.
+        let d =
+            self.receiver.finish(judged, &self.ssid_full, &private.vole).map_err(|_| "C5 multiplication")?;
+        let [d_u, d_v] = d.expose();
+        // C6: its first input was the r_j of R_j: χ_ij * R_j - Γᵘ_ji = dᵘ_ij * G.
+        let left = *broadcast.nonce_point.point() * chi.expose() - private.gamma_u.point();
+        if !bool::from(left.ct_eq(&C::mul_generator(d_u))) {
+            return Err("C6 nonce of the multiplication");
+        }
+        // C7: its second input was the sk_j of pk_j: χ_ij * pk_j - Γᵛ_ji = dᵛ_ij * G.
+        let left = *broadcast.key_point.point() * chi.expose() - private.gamma_v.point();
+        if !bool::from(left.ct_eq(&C::mul_generator(d_v))) {
+            return Err("C7 key of the multiplication");
+        }
+        let [c_u, c_v] = self.c.expose();
+        Ok(Secret::new([*c_u + d_u, *c_v + d_v]))
+    }
+}

@@ -1,0 +1,197 @@
+//! Message 2: check the peers' extensions, open R_i, multiply with each peer (docs/spec/signing.md,
+//! steps 4.1 to 4.7, check C2).
+
+use std::sync::Arc;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use tsm_crypto::commitment::{Blinding, Commitment};
+use tsm_crypto::ecdsa::PartialSignature;
+use tsm_crypto::ot::{
+    ExtensionContext, PairState, ReceiverExtension, SenderExtension, VoleMessage, zero_share,
+};
+use tsm_crypto::{CanonicalScalar, CryptoRng, Curve, Label, NonIdentityPoint, Secret, Transcript};
+use tsm_types::PlayerIndex;
+
+use super::check::{Multiplied, Product};
+use super::commit::{CommitBroadcast, CommitMessage, CommitPrivate};
+use super::{Run, abort_of};
+use crate::abort::Abort;
+use crate::context::Context;
+use crate::echo::Echo;
+use crate::per_peer::PerPeer;
+use crate::round::{Outgoing, Round, Step};
+
+/// Message 2.
+#[derive(Debug, BorshSerialize, BorshDeserialize)]
+pub struct MultiplyMessage<C: Curve> {
+    /// The same for every receiver.
+    #[borsh(bound(serialize = "", deserialize = ""))]
+    pub broadcast: MultiplyBroadcast<C>,
+    /// For this receiver.
+    #[borsh(bound(serialize = "", deserialize = ""))]
+    pub private: MultiplyPrivate<C>,
+}
+
+/// Broadcast part of message 2.
+#[derive(Debug, BorshSerialize, BorshDeserialize)]
+pub struct MultiplyBroadcast<C: Curve> {
+    /// The broadcasts of message 1 as the sender received them, the spec's D_i.
+    pub echo: Echo,
+    /// Opens C_i.
+    pub blinding: Blinding,
+    /// R_i.
+    #[borsh(bound(serialize = "", deserialize = ""))]
+    pub nonce_point: NonIdentityPoint<C>,
+    /// pk_i = sk_i·G.
+    #[borsh(bound(serialize = "", deserialize = ""))]
+    pub key_point: NonIdentityPoint<C>,
+}
+
+/// Pairwise part of message 2.
+#[derive(Debug, BorshSerialize, BorshDeserialize)]
+pub struct MultiplyPrivate<C: Curve> {
+    /// The multiplication with the sender as A: (ã, η, μ).
+    #[borsh(bound(serialize = "", deserialize = ""))]
+    pub vole: VoleMessage<C>,
+    /// Γᵘ_ij = cᵘ_ij·G.
+    #[borsh(bound(serialize = "", deserialize = ""))]
+    pub gamma_u: NonIdentityPoint<C>,
+    /// Γᵛ_ij = cᵛ_ij·G.
+    #[borsh(bound(serialize = "", deserialize = ""))]
+    pub gamma_v: NonIdentityPoint<C>,
+    /// ψ_ij = φ_i - χ_ij.
+    #[borsh(bound(serialize = "", deserialize = ""))]
+    pub psi: CanonicalScalar<C>,
+}
+
+/// Committed, waiting for everybody's commitment and extension.
+pub(super) struct Committed<C: Curve> {
+    pub(super) run: Run<C>,
+    /// r_i.
+    pub(super) nonce: Secret<C::Scalar>,
+    /// φ_i.
+    pub(super) mask: Secret<C::Scalar>,
+    /// R_i.
+    pub(super) nonce_point: NonIdentityPoint<C>,
+    pub(super) blinding: Blinding,
+    pub(super) broadcast: CommitBroadcast,
+    pub(super) started: PerPeer<Started<C>>,
+}
+
+/// An extension with one peer whose message is on its way.
+pub(super) struct Started<C: Curve> {
+    pub(super) pair: Arc<PairState>,
+    pub(super) receiver: ReceiverExtension<C>,
+    pub(super) sent: CommitPrivate<C>,
+}
+
+impl<C: Curve> Round for Committed<C> {
+    type Message = CommitMessage<C>;
+    type Output = PartialSignature;
+
+    fn advance(
+        self,
+        received: PerPeer<CommitMessage<C>>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<Step<PartialSignature>, Abort> {
+        let Committed { run, nonce, mask, nonce_point, blinding, broadcast, started } = self;
+        let context = &run.context;
+
+        // Step 4.1: both sides of every pair use the same state.
+        for (peer, (started, message)) in started.as_ref().zip(received.as_ref()) {
+            if message.private.pair != started.pair.id() {
+                return Err(Abort::pair_gone(peer));
+            }
+        }
+        // Step 4.2: what this player saw in round 1, and the ssid that follows from it.
+        let echo = Echo::new(context, &broadcast, &received.as_ref().map(|_, message| &message.broadcast));
+        let ssid = echo.ssid(context);
+        // C2 for every peer, before anything leaves that depends on any of them.
+        let checked = started.zip(received).try_map(|peer, (started, message)| {
+            let extension_context =
+                ExtensionContext { ssid: &context.tag().0, sender: context.me().0, receiver: peer.0 };
+            let sender = started
+                .pair
+                .judge(|judged| {
+                    SenderExtension::check(judged, &extension_context, &message.private.extension)
+                        .map_err(|_| "C2 extension")
+                })
+                .map_err(|verdict| abort_of(peer, verdict))?;
+            let ssid_full = pair_ssid(context, &ssid, peer, &started.sent, &message.private);
+            Ok(Checked { started, sender, ssid_full, commitment: message.broadcast.commitment })
+        })?;
+
+        // Step 4.3: sk_i = λ_i * x_i + ζ_i and pk_i.
+        let mut key = Secret::new(*run.key_part.expose());
+        for (peer, checked) in checked.iter() {
+            let zero = zero_share::pair_share::<C>(&checked.started.pair, &ssid, context.me().0, peer.0);
+            *key.expose_mut() += zero.expose();
+        }
+        let key_point = sent_point::<C>(key.expose())?;
+        // Steps 4.4 to 4.6, for each peer by itself.
+        let inputs = [nonce.expose(), key.expose()];
+        let made = checked.try_map(|_, checked| checked.multiply(inputs, &mask, rng))?;
+
+        // Step 4.7.
+        let broadcast = MultiplyBroadcast { echo, blinding, nonce_point, key_point };
+        let send =
+            made.iter().map(|(peer, (_, private))| Outgoing::new(peer, &(&broadcast, private))).collect();
+        let products = made.map(|_, (product, _)| product);
+        let peers = context.peers();
+        Ok(Step::wait(send, peers, Multiplied { run, nonce, mask, key, broadcast, products }))
+    }
+}
+
+/// A peer whose extension has passed C2.
+struct Checked<C: Curve> {
+    started: Started<C>,
+    sender: SenderExtension<C>,
+    ssid_full: [u8; 32],
+    commitment: Commitment,
+}
+
+impl<C: Curve> Checked<C> {
+    /// Steps 4.4 to 4.6: what remains with this player, and what the peer receives.
+    fn multiply(
+        self,
+        inputs: [&C::Scalar; 2],
+        mask: &Secret<C::Scalar>,
+        rng: &mut dyn CryptoRng,
+    ) -> Result<(Product<C>, MultiplyPrivate<C>), Abort> {
+        let Checked { started: Started { pair, receiver, .. }, sender, ssid_full, commitment } = self;
+        // Step 4.4: this player is A with inputs r_i and sk_i.
+        let (c, vole) = sender.multiply(&ssid_full, inputs, rng);
+        // Step 4.5: Γ binds this player to its outputs.
+        let [c_u, c_v] = c.expose();
+        let (gamma_u, gamma_v) = (sent_point::<C>(c_u)?, sent_point::<C>(c_v)?);
+        // Step 4.6: ψ_ij = φ_i - χ_ij.
+        let psi = CanonicalScalar::new(*mask.expose() - receiver.chi().expose());
+        let private = MultiplyPrivate { vole, gamma_u, gamma_v, psi };
+        Ok((Product { pair, receiver, ssid_full, commitment, c }, private))
+    }
+}
+
+/// secret·G for a message. A uniform scalar is never zero in practice; if it were, the run ends.
+fn sent_point<C: Curve>(secret: &C::Scalar) -> Result<NonIdentityPoint<C>, Abort> {
+    NonIdentityPoint::new(C::mul_generator(secret)).ok_or(Abort::unattributed("own point is not zero"))
+}
+
+/// The spec's ssid_full of a pair: the run's ssid and the pair's own messages of round 1, so that it
+/// holds fresh bytes of both sides (rule S-54).
+fn pair_ssid<C: Curve>(
+    context: &Context,
+    ssid: &[u8; 32],
+    peer: PlayerIndex,
+    mine: &CommitPrivate<C>,
+    theirs: &CommitPrivate<C>,
+) -> [u8; 32] {
+    let mut messages = [(context.me(), mine), (peer, theirs)];
+    messages.sort_by_key(|(player, _)| *player);
+    messages
+        .iter()
+        .fold(Transcript::new(Label::Ssid).bytes("run", ssid), |transcript, (player, message)| {
+            let encoded = borsh::to_vec(message).expect("encoding to memory cannot fail");
+            transcript.number("player", u64::from(player.0)).bytes("message", &encoded)
+        })
+        .digest()
+}

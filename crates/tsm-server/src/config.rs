@@ -1,0 +1,208 @@
+//! The configuration file of a node.
+//!
+//! A file is read once, at start, into a [`NodeConfig`] in which everything is valid; inside the
+//! node nobody asks again. A file with mistakes is refused whole, with **all** its mistakes, each
+//! with its line and with what to do about it. Files of the system that our users come from are
+//! accepted as they are; what they know of it and we do not have yet is refused by name.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | `settings` | every section and key: type, bounds, default, whether it is built. The one table. |
+//! | `document`, `reader`, `value`, `template`, `duration` | from TOML to values of the right type |
+//! | `read`, `players`, `secrets` | from values to a node's configuration |
+//! | `reference` | the table as documentation |
+//!
+//! Secrets: private key, passwords and the database's DSN are wiped when dropped and appear in no
+//! problem and no `Debug` output (rule S-107). No problem quotes any value of the file, since a secret may stand
+//! in the wrong place.
+
+mod document;
+mod duration;
+mod nearest;
+mod players;
+mod problem;
+mod read;
+mod reader;
+mod reference;
+mod secrets;
+mod settings;
+mod template;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use tsm_crypto::identity::{IdentityKey, IdentityPublicKey};
+use tsm_crypto::secret::Secret;
+use tsm_transport::Address;
+use zeroize::Zeroizing;
+
+pub use problem::{ConfigProblem, ProblemCode};
+pub use reference::reference;
+
+use crate::auth::ApiKeys;
+use document::Document;
+use problem::{Place, Problems};
+
+/// Far above any real file; what is larger was named by mistake.
+pub const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// A node's whole configuration. Everything in it is valid and fits together.
+#[derive(Debug)]
+pub struct NodeConfig {
+    /// The player that this node is.
+    pub player: u16,
+    /// The player's key.
+    pub identity: IdentityKey,
+    /// The static players by index. This node itself is not among them, even if the file lists it.
+    pub players: BTreeMap<u16, StaticPlayer>,
+    /// Where players with a lower index reach this node; `None` if it only dials.
+    pub mpc_listen: Option<SocketAddr>,
+    /// Where SDKs reach this node.
+    pub sdk_listen: SocketAddr,
+    /// Where key shares are kept.
+    pub database: DatabaseConfig,
+    /// Who may log in.
+    pub api_keys: ApiKeys,
+    /// The enabled operations of the ECDSA engine; none if it is off.
+    pub ecdsa: BTreeSet<EcdsaFeature>,
+    /// Bounds of a session.
+    pub session: SessionLimits,
+    /// What is worth saying, but does not keep the node from starting.
+    pub warnings: Vec<ConfigProblem>,
+}
+
+/// What the file says about another player.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StaticPlayer {
+    /// Where it is dialled, if this node dials it.
+    pub address: Option<Address>,
+    /// Its public key; without it, callers name the key in the session.
+    pub public_key: Option<IdentityPublicKey>,
+}
+
+/// The database of a node.
+#[derive(Debug)]
+pub struct DatabaseConfig {
+    /// The kind of database.
+    pub driver: DatabaseDriver,
+    /// For the driver. Secret, because it may hold the database's password.
+    pub data_source: Secret<String>,
+    /// What everything secret in the database is encrypted under.
+    pub master_password: Secret<String>,
+    /// Most connections at a time, if the file says so.
+    pub max_open_connections: Option<u32>,
+    /// Most connections kept open without work, if the file says so.
+    pub max_idle_connections: Option<u32>,
+}
+
+/// The kinds of database that are built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DatabaseDriver {
+    /// `sqlite3`; the data source is the path of the file.
+    Sqlite,
+}
+
+/// An operation of the ECDSA engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EcdsaFeature {
+    /// Generate keys.
+    GenerateKey,
+    /// Sign a digest.
+    Sign,
+    /// Show public keys.
+    PublicKey,
+}
+
+impl EcdsaFeature {
+    /// Every operation that is built.
+    pub const ALL: [EcdsaFeature; 3] =
+        [EcdsaFeature::GenerateKey, EcdsaFeature::Sign, EcdsaFeature::PublicKey];
+
+    /// The name in the configuration file.
+    pub fn name(self) -> &'static str {
+        match self {
+            EcdsaFeature::GenerateKey => settings::GENERATE_KEY,
+            EcdsaFeature::Sign => settings::SIGN,
+            EcdsaFeature::PublicKey => settings::PUBLIC_KEY,
+        }
+    }
+}
+
+/// Bounds of one run of a protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionLimits {
+    /// How long to wait for every player to join. Never above `session_timeout`.
+    pub connect_timeout: Duration,
+    /// How long a session may take in all.
+    pub session_timeout: Duration,
+    /// Most sessions at a time, over all applications.
+    pub max_sessions: usize,
+    /// How long an outcome is kept for a caller who lost the reply.
+    pub outcome_lifetime: Duration,
+}
+
+/// What a configuration takes from outside its file.
+pub struct Outside<'a> {
+    /// Looks up an environment variable.
+    pub variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Reads a whole file, of at most [`MAX_FILE_BYTES`].
+    pub file: &'a dyn Fn(&Path) -> io::Result<Zeroizing<Vec<u8>>>,
+}
+
+/// Reads the configuration file at `path`, with the environment and files of this process.
+pub fn load(path: &Path) -> Result<NodeConfig, Vec<ConfigProblem>> {
+    let unreadable = |what: String| {
+        let mut problems = Problems::default();
+        let hint = "check the path in CONFIG_FILE, and that the node's user may read the file";
+        problems.error(ProblemCode::Unreadable, &Place::nowhere(""), what, hint);
+        problems.errors
+    };
+    let bytes = read_file(path).map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|_| unreadable(format!("{}: the file is not UTF-8 text", path.display())))?;
+    parse(text)
+}
+
+/// Reads a configuration, with the environment and files of this process.
+///
+/// On failure returns every problem, in the order of the file.
+pub fn parse(text: &str) -> Result<NodeConfig, Vec<ConfigProblem>> {
+    parse_with(text, &Outside { variable: &|name| std::env::var(name).ok(), file: &read_file })
+}
+
+/// As [`parse`], with another outside world.
+pub fn parse_with(text: &str, outside: &Outside<'_>) -> Result<NodeConfig, Vec<ConfigProblem>> {
+    let mut problems = Problems::default();
+    if text.len() > MAX_FILE_BYTES {
+        let what = format!("the file has more than {MAX_FILE_BYTES} bytes");
+        problems.error(ProblemCode::TooLong, &Place::nowhere(""), what, "check that this is the right file");
+        return Err(problems.errors);
+    }
+    let document = Document::read(text, outside.variable, &mut problems);
+    let config = read::node_config(&document, outside, &mut problems);
+    let (errors, warnings) = problems.finish();
+    match config {
+        Some(config) if errors.is_empty() => Ok(NodeConfig { warnings, ..config }),
+        _ => Err(errors),
+    }
+}
+
+fn read_file(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut file = File::open(path)?;
+    // With room for all of it from the start: a buffer that grows leaves copies of secrets behind.
+    let expected = usize::try_from(file.metadata()?.len()).unwrap_or(MAX_FILE_BYTES).min(MAX_FILE_BYTES);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(expected + 64));
+    let limit = MAX_FILE_BYTES as u64 + 1;
+    file.by_ref().take(limit).read_to_end(&mut bytes)?;
+    if bytes.len() > MAX_FILE_BYTES {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "more than a mebibyte"));
+    }
+    Ok(bytes)
+}

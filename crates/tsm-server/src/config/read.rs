@@ -1,0 +1,202 @@
+//! From values to a node's configuration.
+//!
+//! Each part returns `None` only after noting an error, so that one mistake hides no other.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use tsm_crypto::secret::Secret;
+
+use super::document::{Document, Found};
+use super::players::{Own, players};
+use super::problem::{Place, ProblemCode, Problems};
+use super::{
+    DatabaseConfig, DatabaseDriver, EcdsaFeature, NodeConfig, Outside, SessionLimits, secrets, settings,
+};
+use crate::auth::{ApiKeyEntry, ApiKeys};
+
+/// The whole configuration; `None` only if `problems` has errors.
+pub(super) fn node_config(
+    document: &Document,
+    outside: &Outside<'_>,
+    problems: &mut Problems,
+) -> Option<NodeConfig> {
+    let own = document.one("Player");
+    let player = own.and_then(|own| own.integer::<u16>("Index"));
+    let identity = own.and_then(|own| secrets::private_key(own, problems));
+    let mpc_server = document.one("MPCTCPServer");
+    let own =
+        Own { index: player, key: identity.as_ref().map(|key| key.public()), listens: mpc_server.is_some() };
+    let players = players(document, &own, problems);
+
+    let sdk_server = document.one("SDKServer");
+    let sdk_listen = sdk_server.and_then(|server| listen(server, problems));
+    let mpc_listen = mpc_server.and_then(|server| listen(server, problems));
+    if let (Some(sdk), Some(mpc), Some(server)) = (sdk_listen, mpc_listen, mpc_server) {
+        check_ports(sdk, mpc, &server.place_of("Port"), problems);
+    }
+
+    let database = document.one("Database").and_then(|section| database(section, outside, problems));
+    let api_keys = api_keys(document, problems);
+    let ecdsa = ecdsa(document, problems);
+    let session = session(document, problems);
+    Some(NodeConfig {
+        player: player?,
+        identity: identity?,
+        players,
+        mpc_listen,
+        sdk_listen: sdk_listen?,
+        database: database?,
+        api_keys: api_keys?,
+        ecdsa,
+        session: session?,
+        warnings: Vec::new(),
+    })
+}
+
+fn listen(server: &Found, problems: &mut Problems) -> Option<SocketAddr> {
+    let ip = server.text("Address").and_then(|(text, place)| match text.parse::<IpAddr>() {
+        Ok(ip) => Some(ip),
+        Err(_) => {
+            problems.error(
+                ProblemCode::BadListenAddress,
+                &place,
+                "not an IP address",
+                "write an address of this machine such as \"127.0.0.1\", or leave the line out to listen on all",
+            );
+            None
+        }
+    });
+    Some(SocketAddr::new(ip?, server.integer("Port")?))
+}
+
+fn check_ports(sdk: SocketAddr, mpc: SocketAddr, place: &Place, problems: &mut Problems) {
+    let overlap = sdk.ip() == mpc.ip() || sdk.ip().is_unspecified() || mpc.ip().is_unspecified();
+    if sdk.port() == mpc.port() && overlap {
+        problems.error(
+            ProblemCode::Conflict,
+            place,
+            "[MPCTCPServer] and [SDKServer] have the same port",
+            "give each server a port of its own",
+        );
+    }
+}
+
+fn database(section: &Found, outside: &Outside<'_>, problems: &mut Problems) -> Option<DatabaseConfig> {
+    let driver = section.text("DriverName").and_then(|(name, place)| driver(name, &place, problems));
+    let master_password = secrets::master_password(section, outside, problems);
+    let data_source = section.text("DataSourceName").map(|(text, _)| Secret::new(text.to_owned()));
+    Some(DatabaseConfig {
+        driver: driver?,
+        data_source: data_source?,
+        master_password: master_password?,
+        max_open_connections: section.integer("MaxOpenConns"),
+        max_idle_connections: section.integer("MaxIdleConns"),
+    })
+}
+
+fn driver(name: &str, place: &Place, problems: &mut Problems) -> Option<DatabaseDriver> {
+    let (code, what) = match name {
+        "sqlite3" => return Some(DatabaseDriver::Sqlite),
+        "postgres" | "mysql" => (
+            ProblemCode::NotBuilt,
+            format!("{name} is known from the documentation, but not built yet in this version"),
+        ),
+        _ => (ProblemCode::UnknownChoice, "there is no such database driver".to_owned()),
+    };
+    problems.error(code, place, what, "write \"sqlite3\"");
+    None
+}
+
+fn api_keys(document: &Document, problems: &mut Problems) -> Option<ApiKeys> {
+    let sections = || document.all("Authentication.APIKeys");
+    if sections().next().is_none() {
+        let what = "no [[Authentication.APIKeys]]: nobody can log in to this node";
+        let hint = "add an [[Authentication.APIKeys]] section with APIKey and ApplicationID";
+        problems.warn(ProblemCode::NoApiKeys, &Place::nowhere("Authentication.APIKeys"), what, hint);
+    }
+    let mut places = Vec::new();
+    let mut entries = Vec::new();
+    for section in sections() {
+        let sha256 = secrets::api_key(section, problems);
+        let application = application(section, problems);
+        if let (Some(sha256), Some(application)) = (sha256, application) {
+            places.push(section.place_of("APIKey"));
+            entries.push(ApiKeyEntry { sha256, application });
+        }
+    }
+    match ApiKeys::new(entries) {
+        Ok(keys) => Some(keys),
+        Err(shared) => {
+            let place = places.into_iter().nth(shared.second).unwrap_or_else(|| Place::nowhere(""));
+            problems.error(
+                ProblemCode::SharedApiKey,
+                &place,
+                "an earlier section has the same API key for another application",
+                "give each application a key of its own",
+            );
+            None
+        }
+    }
+}
+
+fn application(section: &Found, problems: &mut Problems) -> Option<String> {
+    let (name, place) = section.text("ApplicationID")?;
+    // The rule of `ApplicationId` in `tsm-types`.
+    if !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+        problems.error(
+            ProblemCode::BadName,
+            &place,
+            "an application's name consists of visible ASCII characters without spaces",
+            "write a plain name such as \"demoapp\"",
+        );
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+/// The union of what `[DKLS19]` and `[DKLS23]` enable: both name the one engine.
+fn ecdsa(document: &Document, problems: &mut Problems) -> BTreeSet<EcdsaFeature> {
+    let mut enabled = BTreeSet::new();
+    let mut place = Place::nowhere("DKLS23");
+    for (protocol, features) in [("DKLS19", "DKLS19.Features"), ("DKLS23", "DKLS23.Features")] {
+        let Some(section) = document.one(protocol) else { continue };
+        place = section.place.clone();
+        let named = |features: &Found| {
+            EcdsaFeature::ALL
+                .into_iter()
+                .filter(|feature| features.flag(feature.name()) == Some(true))
+                .collect()
+        };
+        let here: Vec<EcdsaFeature> =
+            document.one(features).map_or_else(|| EcdsaFeature::ALL.to_vec(), named);
+        enabled.extend(here);
+    }
+    if enabled.is_empty() {
+        let what = "no operation is enabled: this node can neither generate keys nor sign";
+        let hint = "write an empty [DKLS23] section to enable ECDSA";
+        problems.warn(ProblemCode::NothingEnabled, &place, what, hint);
+    }
+    enabled
+}
+
+fn session(document: &Document, problems: &mut Problems) -> Option<SessionLimits> {
+    let defaults = Found::left_out(settings::section("Session"));
+    let section = document.one("Session").unwrap_or(&defaults);
+    let limits = SessionLimits {
+        connect_timeout: section.duration("ConnectTimeout")?,
+        session_timeout: section.duration("SessionTimeout")?,
+        max_sessions: section.integer("MaxSessions")?,
+        outcome_lifetime: section.duration("OutcomeLifetime")?,
+    };
+    if limits.session_timeout < limits.connect_timeout {
+        problems.error(
+            ProblemCode::Conflict,
+            &section.place_of("SessionTimeout"),
+            "SessionTimeout is shorter than ConnectTimeout, which is a part of it",
+            "raise SessionTimeout (60s if left out) or lower ConnectTimeout (10s if left out)",
+        );
+        return None;
+    }
+    Some(limits)
+}

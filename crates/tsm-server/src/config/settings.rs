@@ -1,0 +1,422 @@
+//! Every section and key of the configuration file, in one table.
+//!
+//! The parser, the search for the nearest known name, the defaults and `docs/configuration.md` all
+//! use this table; a new setting is a line here and the code that reads it. It is long because it is a table:
+//! whatever our users may know from the documentation of the system that they come from has its
+//! line, so that a file is refused for the right reason.
+
+use std::time::Duration;
+
+/// A section of the file.
+#[derive(Debug)]
+pub(super) struct Section {
+    /// The dotted path; `N` stands for a player index.
+    pub(super) path: &'static str,
+    pub(super) form: Form,
+    pub(super) status: Status,
+    /// Whether a file without it is incomplete.
+    pub(super) required: bool,
+    pub(super) doc: &'static str,
+    pub(super) settings: &'static [Setting],
+}
+
+/// How a section is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `[Section]`, once.
+    Table,
+    /// `[[Section]]`, any number of times.
+    List,
+}
+
+/// A key of a section.
+#[derive(Debug)]
+pub(super) struct Setting {
+    pub(super) key: &'static str,
+    pub(super) kind: Kind,
+    pub(super) need: Need,
+    pub(super) status: Status,
+    pub(super) doc: &'static str,
+}
+
+/// The type of a value, with its bounds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Text { max_bytes: usize },
+    Integer { min: i64, max: i64 },
+    Duration { min: Duration, max: Duration },
+    Flag,
+    List,
+}
+
+/// What happens when a key is left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    Required,
+    Optional,
+    /// The value it has then, as it would be written.
+    Default(&'static str),
+}
+
+/// Whether this version can do it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Built,
+    NotBuilt,
+}
+
+/// The section with this path, where the caller names it in the code.
+pub(super) fn section(path: &str) -> &'static Section {
+    SECTIONS.iter().find(|section| section.path == path).expect("the code names sections of the table only")
+}
+
+impl Section {
+    /// The setting with this key, if the section has it.
+    pub(super) fn setting(&self, key: &str) -> Option<&'static Setting> {
+        self.settings.iter().find(|setting| setting.key == key)
+    }
+
+    /// The path with the brackets of its form.
+    pub(super) fn header(&self) -> String {
+        match self.form {
+            Form::Table => format!("[{}]", self.path),
+            Form::List => format!("[[{}]]", self.path),
+        }
+    }
+}
+
+const KEY: Kind = Kind::Text { max_bytes: 4096 };
+const TEXT: Kind = Kind::Text { max_bytes: 4096 };
+const NAME: Kind = Kind::Text { max_bytes: 128 };
+/// As long as an `ApplicationId` of `tsm-types` may be.
+const APPLICATION: Kind = Kind::Text { max_bytes: 64 };
+const IP: Kind = Kind::Text { max_bytes: 64 };
+const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
+const INDEX: Kind = Kind::Integer { min: 0, max: 65_535 };
+const COUNT: Kind = Kind::Integer { min: 0, max: 1_000_000 };
+const TIMEOUT: Kind = Kind::Duration { min: Duration::from_millis(100), max: HOUR };
+const PERIOD: Kind = Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(24 * 3600) };
+const HOUR: Duration = Duration::from_secs(3600);
+
+const fn required(key: &'static str, kind: Kind, doc: &'static str) -> Setting {
+    Setting { key, kind, need: Need::Required, status: Status::Built, doc }
+}
+
+const fn optional(key: &'static str, kind: Kind, doc: &'static str) -> Setting {
+    Setting { key, kind, need: Need::Optional, status: Status::Built, doc }
+}
+
+const fn default(key: &'static str, kind: Kind, value: &'static str, doc: &'static str) -> Setting {
+    Setting { key, kind, need: Need::Default(value), status: Status::Built, doc }
+}
+
+const fn later(key: &'static str, kind: Kind, doc: &'static str) -> Setting {
+    Setting { key, kind, need: Need::Optional, status: Status::NotBuilt, doc }
+}
+
+const fn table(path: &'static str, doc: &'static str, settings: &'static [Setting]) -> Section {
+    Section { path, form: Form::Table, status: Status::Built, required: false, doc, settings }
+}
+
+const fn list(path: &'static str, doc: &'static str, settings: &'static [Setting]) -> Section {
+    Section { form: Form::List, ..table(path, doc, settings) }
+}
+
+const fn needed(section: Section) -> Section {
+    Section { required: true, ..section }
+}
+
+const fn not_built(section: Section) -> Section {
+    Section { status: Status::NotBuilt, ..section }
+}
+
+/// All sections, in the order in which the documentation shows them.
+pub(super) static SECTIONS: &[Section] = &[
+    needed(table(
+        "Player",
+        "Who this node is.",
+        &[
+            required("Index", INDEX, "The player that this node is. Unique among all players."),
+            required(
+                "PrivateKey",
+                KEY,
+                "Base64 of the DER form of the player's EC private key (SEC1 or PKCS#8) on P-256, P-384 or P-521.",
+            ),
+            later(
+                "ExportWhiteList",
+                Kind::List,
+                "Fingerprints of the wrapping keys under which keys may be exported.",
+            ),
+            later("Embedded", Kind::Flag, "Phone configuration of older versions."),
+            later("Threshold", COUNT, "Phone configuration of older versions."),
+        ],
+    )),
+    table(
+        "Players.N",
+        "A static player: one whose public key or address this node knows. `N` is the player's index. Players without a \
+         section are dynamic: callers name their public keys. A node may list itself.",
+        &[
+            optional(
+                "PublicKey",
+                KEY,
+                "Base64 of the DER SubjectPublicKeyInfo of the player's public key. Without it the player is dynamic.",
+            ),
+            optional(
+                "Address",
+                Kind::Text { max_bytes: 1024 },
+                "Where this node dials the player: `host:port` or `tcp://host:port`, with the options \
+                 `connectionPoolSize` and `connectionLifetime`. Used for players with a higher index than this node's; \
+                 the others dial this node.",
+            ),
+        ],
+    ),
+    table(
+        "MPCTCPServer",
+        "Where players with a lower index reach this node. Without it the node only dials.",
+        &[
+            required("Port", PORT, "TCP port for other players."),
+            default(
+                "Address",
+                IP,
+                "0.0.0.0",
+                "IP address to listen on; `0.0.0.0` is every interface, `::` also those of IPv6.",
+            ),
+        ],
+    ),
+    needed(table(
+        "SDKServer",
+        "Where SDKs reach this node.",
+        &[
+            required("Port", PORT, "HTTP port for SDKs."),
+            default(
+                "Address",
+                IP,
+                "0.0.0.0",
+                "IP address to listen on; `0.0.0.0` is every interface, `::` also those of IPv6.",
+            ),
+        ],
+    )),
+    needed(table(
+        "Database",
+        "Where this node keeps its key shares.",
+        &[
+            required("DriverName", NAME, "`sqlite3`. (`postgres` and `mysql` are not built yet.)"),
+            required("DataSourceName", TEXT, "For `sqlite3` the path of the database file."),
+            optional(
+                "EncryptorMasterPassword",
+                TEXT,
+                "The password that everything secret in the database is encrypted under. Either this or `EncryptorKeyFile`.",
+            ),
+            optional(
+                "EncryptorKeyFile",
+                TEXT,
+                "A text file with that password, for example held by somebody else. A line break at its end does not count.",
+            ),
+            optional(
+                "MaxOpenConns",
+                Kind::Integer { min: 1, max: 10_000 },
+                "Most connections to the database at a time.",
+            ),
+            optional(
+                "MaxIdleConns",
+                Kind::Integer { min: 0, max: 10_000 },
+                "Most connections kept open without work.",
+            ),
+        ],
+    )),
+    table(
+        "Authentication",
+        "How SDKs log in.",
+        &[
+            later("TokenLifetime", PERIOD, "How long a login token is good for."),
+            later("DynamicAPIKeys", Kind::Flag, "Accept API keys that the management API creates."),
+        ],
+    ),
+    list(
+        "Authentication.APIKeys",
+        "An accepted API key. As many as you like; several may log in to one application.",
+        &[
+            required(
+                "APIKey",
+                Kind::Text { max_bytes: 256 },
+                "Base64 of the SHA-256 of the key. (Crypt strings such as `$2a$...` are not built yet.)",
+            ),
+            required(
+                "ApplicationID",
+                APPLICATION,
+                "The application that the key logs in to: visible ASCII characters without spaces. Keys belong to applications.",
+            ),
+        ],
+    ),
+    table(
+        "DKLS23",
+        "Enables ECDSA (DKLs23). With an empty header every built operation is on; with a `Features` section those that it \
+         names. If `[DKLS19]` is there too, what either of them enables is on.",
+        PROTOCOL,
+    ),
+    table("DKLS23.Features", "Operations, each off unless `true`.", FEATURES),
+    table("DKLS19", "The older name of `[DKLS23]`: enables the same engine in the same way.", PROTOCOL),
+    table("DKLS19.Features", "Operations, each off unless `true`.", FEATURES),
+    table(
+        "Session",
+        "Bounds of one run of a protocol. A caller may ask for shorter times, never for longer ones.",
+        &[
+            default(
+                "ConnectTimeout",
+                TIMEOUT,
+                "10s",
+                "How long to wait for every player of a session to join.",
+            ),
+            default(
+                "SessionTimeout",
+                TIMEOUT,
+                "60s",
+                "How long a session may take in all. At least `ConnectTimeout`.",
+            ),
+            default(
+                "MaxSessions",
+                Kind::Integer { min: 1, max: 100_000 },
+                "1024",
+                "Most sessions at a time, over all applications. More are refused, not queued.",
+            ),
+            default(
+                "OutcomeLifetime",
+                PERIOD,
+                "10m",
+                "How long the outcome of a session is kept for a caller who asks again because the reply was lost.",
+            ),
+        ],
+    ),
+    not_built(table(
+        "MPCDirectServer",
+        "Direct connections over TCP and WebSocket.",
+        &[
+            later("Port", PORT, "TCP port."),
+            later("WSPort", PORT, "WebSocket port."),
+            later("DisableMultiplexing", Kind::Flag, "One connection for each session."),
+            later("CertificateFile", TEXT, "Certificate for WebSocket."),
+            later("CertificateBytes", TEXT, "The same, in the file."),
+            later("CertificateKeyFile", TEXT, "Its key."),
+            later("CertificateKeyBytes", TEXT, "The same, in the file."),
+        ],
+    )),
+    not_built(table(
+        "MPCWebSocketServer",
+        "Direct WebSocket connections.",
+        &[later("Port", PORT, "WebSocket port.")],
+    )),
+    not_built(table(
+        "MPCAMQPServer",
+        "Messages through an AMQP broker.",
+        &[
+            later("ServerURL", TEXT, "URL of the broker."),
+            later("RetryDelay", PERIOD, "Wait after a lost connection."),
+            later("ChannelPoolSize", COUNT, "Sending channels."),
+            later("PublisherConfirms", Kind::Flag, "The broker acknowledges each message."),
+            later("PersistMessages", Kind::Flag, "The broker persists messages."),
+            later("SkipSetup", Kind::Flag, "The operator creates exchange and queues."),
+        ],
+    )),
+    not_built(table(
+        "MPCRedisServer",
+        "Messages through Redis.",
+        &[
+            later("ServerURL", TEXT, "URL of Redis."),
+            later("SendBatchSize", COUNT, "Messages for each write."),
+            later("ReceiveBatchSize", COUNT, "Messages for each read."),
+            later("MaxMessageReceivers", COUNT, "Parallel readers."),
+            later("MaxSessions", COUNT, "Concurrent sessions."),
+            later("ExpireKeys", Kind::Flag, "Let Redis expire keys."),
+            later("ClusterMode", Kind::Flag, "Redis is a cluster."),
+        ],
+    )),
+    not_built(table(
+        "TLSUserAuthentication",
+        "Login with client certificates.",
+        &[
+            later("ClientCAFile", TEXT, "Accepted authorities, a file."),
+            later("ClientCAList", TEXT, "The same, in the file."),
+        ],
+    )),
+    not_built(list(
+        "TLSUserAuthentication.Applications",
+        "Which certificate fields make an application.",
+        &[
+            later("Issuer", Kind::List, "Fields of the issuer."),
+            later("Subject", Kind::List, "Fields of the subject."),
+        ],
+    )),
+    not_built(table(
+        "ManagementServer",
+        "Health, metrics and API keys on a port of their own.",
+        &[later("Port", PORT, "Port.")],
+    )),
+    not_built(table(
+        "ManagementServer.Metrics",
+        "Metrics on that port.",
+        &[later("Prometheus", Kind::Flag, "Prometheus text.")],
+    )),
+    not_built(list(
+        "ManagementServer.APIKeys",
+        "Who may use that port.",
+        &[later("APIKey", TEXT, "Hash of the key."), later("Permissions", Kind::List, "What it may do.")],
+    )),
+    not_built(table(
+        "MetricsServer",
+        "Metrics, in older versions.",
+        &[later("Port", PORT, "Port."), later("Prometheus", Kind::Flag, "Prometheus text.")],
+    )),
+    not_built(table(
+        "MultiInstance",
+        "Several nodes for one player.",
+        &[
+            later("Address", TEXT, "Where the others reach this one."),
+            later("CleanupInterval", PERIOD, "Period of the clean-up."),
+            later("CleanupProbability", COUNT, "Chance of a clean-up, in percent."),
+        ],
+    )),
+    not_built(table("SEPH18S", "ECDSA with an honest majority.", &[])),
+    not_built(table("SEPD19S", "Schnorr signatures.", &[])),
+    not_built(table("ADN06", "RSA.", &[])),
+    not_built(table("MRZ15", "AES and HMAC.", &[])),
+];
+
+static PROTOCOL: &[Setting] = &[
+    later("MinChainPathLength", COUNT, "Least length of a derivation path."),
+    later("Bip32CacheSize", COUNT, "Derived public keys kept in memory."),
+    later("PresigGenRequestLimit", COUNT, "Most presignatures in a request."),
+    later("PresigGenGlobalLimit", COUNT, "Most presignatures in the making at a time."),
+    later("DeactivatedPlayersCache", NAME, "Where excluded players are remembered."),
+];
+
+/// The features that are built, as `[DKLS23.Features]` names them.
+pub(super) const GENERATE_KEY: &str = "GenerateKey";
+pub(super) const SIGN: &str = "Sign";
+pub(super) const PUBLIC_KEY: &str = "PublicKey";
+
+static FEATURES: &[Setting] = &[
+    default(GENERATE_KEY, Kind::Flag, "false", "Generate keys."),
+    default(SIGN, Kind::Flag, "false", "Sign a digest."),
+    default(PUBLIC_KEY, Kind::Flag, "false", "Show public keys."),
+    later("GeneratePresignatures", Kind::Flag, "Make presignatures."),
+    later("SignWithPresignature", Kind::Flag, "Sign with a presignature."),
+    later("GenerateRecoveryData", Kind::Flag, "Make recovery data."),
+    later("ChainCode", Kind::Flag, "Show chain codes."),
+    later("Reshare", Kind::Flag, "Renew key shares."),
+    later("CopyKey", Kind::Flag, "Copy a key to other players."),
+    later("BackupKeyShare", Kind::Flag, "Back up a key share (older name)."),
+    later("RestoreKeyShare", Kind::Flag, "Restore a key share (older name)."),
+    later("ExportKeyShare", Kind::Flag, "Export a key share."),
+    later("ImportKeyShare", Kind::Flag, "Import a key share."),
+    later("ExportKeyShares", Kind::Flag, "Export a key (older name)."),
+    later("ImportKeyShares", Kind::Flag, "Import a key (older name)."),
+    later("ExportKey", Kind::Flag, "Export a key."),
+    later("ImportKey", Kind::Flag, "Import a key."),
+    later("BIP32GenerateSeed", Kind::Flag, "Generate a BIP32 seed."),
+    later("BIP32DeriveFromSeed", Kind::Flag, "Derive a key from a seed."),
+    later("BIP32DeriveFromKey", Kind::Flag, "Derive a key from a key."),
+    later("BIP32ConvertKey", Kind::Flag, "Turn a BIP32 key into an ECDSA key."),
+    later("BIP32ExportSeed", Kind::Flag, "Export a seed."),
+    later("BIP32ImportSeed", Kind::Flag, "Import a seed."),
+    later("BIP32Info", Kind::Flag, "Show what a BIP32 key is."),
+];
