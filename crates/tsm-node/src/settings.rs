@@ -55,7 +55,7 @@ impl Features {
 
 /// What the configuration says of another player. A player without an entry, or without a key in
 /// it, is dynamic: callers give its key with each session.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StaticPlayer {
     /// Its public key.
     pub public_key: Option<PlayerKey>,

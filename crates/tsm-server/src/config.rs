@@ -38,13 +38,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use tsm_crypto::identity::{IdentityKey, IdentityPublicKey};
+use tsm_crypto::identity::IdentityKey;
 use tsm_crypto::secret::Secret;
-use tsm_transport::Address;
 use zeroize::Zeroizing;
 
 pub use problem::{ConfigProblem, ProblemCode};
 pub use reference::reference;
+pub use tsm_node::StaticPlayer;
 
 use crate::auth::ApiKeys;
 use document::Document;
@@ -76,15 +76,6 @@ pub struct NodeConfig {
     pub session: SessionLimits,
     /// What is worth saying, but does not keep the node from starting.
     pub warnings: Vec<ConfigProblem>,
-}
-
-/// What the file says about another player.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StaticPlayer {
-    /// Where it is dialled, if this node dials it.
-    pub address: Option<Address>,
-    /// Its public key; without it, callers name the key in the session.
-    pub public_key: Option<IdentityPublicKey>,
 }
 
 /// The database of a node.

@@ -419,8 +419,14 @@ fn s24_s29_every_malformed_field_of_an_opening_names_its_sender() {
             assert_caught(&outcome, CHEAT, Class::Malformed, "message decodes");
         }
     }
-    let edits: [fn(&mut Vec<u8>); 3] =
-        [|body| body.push(0), |body| body.truncate(body.len() - 1), |body| body.truncate(1)];
+    // The last two claim 4,294,967,295 digests and coefficients.
+    let edits: [fn(&mut Vec<u8>); 5] = [
+        |body| body.push(0),
+        |body| body.truncate(body.len() - 1),
+        |body| body.truncate(1),
+        |body| body[..4].fill(0xff),
+        |body| body[4 + 96..4 + 96 + 4].fill(0xff),
+    ];
     for edit in edits {
         assert_caught(&run(&edit), CHEAT, Class::Malformed, "message decodes");
     }

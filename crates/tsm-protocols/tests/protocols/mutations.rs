@@ -130,7 +130,7 @@ fn s27_mutated_signing_messages_never_panic_give_a_wrong_signature_or_frame_anyb
     let mut pairs = Pairs::fresh(&PLAYERS);
     let mut earlier = Recording::new();
     all(run_sign(&session, &shares, &pairs, 1, recorder(&mut earlier)));
-    for number in 0..90 {
+    for number in 0..60 {
         let mutation = Mutation::random(&mut rng, 2);
         let outcome = run_sign(&session, &shares, &pairs, 100, |message| mutation.apply(message, &earlier));
         assert_nobody_framed(&outcome, number);

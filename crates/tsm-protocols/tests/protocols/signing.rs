@@ -498,6 +498,8 @@ fn s24_s29_every_malformed_field_names_its_sender() {
         |body| body.truncate(1),
         |body| body.extend([0; 40_000]),
     ];
+    // An echo that claims 4,294,967,295 digests.
+    assert_caught(&run(2, &|body| body[..4].fill(0xff)), CHEAT, Class::Malformed, "message decodes");
     for round in [1, 2] {
         for edit in edits {
             assert_caught(&run(round, &edit), CHEAT, Class::Malformed, "message decodes");

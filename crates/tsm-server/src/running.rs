@@ -1,0 +1,175 @@
+//! A whole node, from its configuration: store, links, engine, API; started in that order and
+//! stopped in the opposite one.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tsm_node::{Compute, Features, Node, NodeParts, Settings};
+use tsm_storage::{SealedStore, Sqlite, StoreError, Stretch};
+use tsm_transport::{TcpConfig, TcpLinks};
+use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, Failure, KeyId, PlayerIndex};
+
+use crate::api::{About, NodeApi};
+use crate::config::{EcdsaFeature, NodeConfig};
+use crate::server;
+
+/// How long links may take to send what is queued when the node stops.
+const LINK_DRAIN: Duration = Duration::from_secs(2);
+
+/// A running node. Stops when [`stop`](Self::stop) is called.
+pub struct RunningNode {
+    node: Node,
+    links: Arc<TcpLinks>,
+    sdk_address: SocketAddr,
+    api: JoinHandle<()>,
+    stopping: CancellationToken,
+}
+
+/// Why a node did not start. Nothing was changed.
+#[derive(Debug)]
+pub enum StartError {
+    /// The database.
+    Store(StoreError),
+    /// The links to other players.
+    Links(tsm_transport::StartError),
+    /// The port for SDKs.
+    Listen(SocketAddr, io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Store(error) => error.fmt(f),
+            StartError::Links(error) => error.fmt(f),
+            StartError::Listen(address, error) => write!(
+                f,
+                "cannot listen for SDKs on {address}: {error}; choose another [SDKServer] Port or stop what uses it"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl RunningNode {
+    /// Starts a node. A wrong master password stops the start before anything else is touched.
+    pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
+        Self::start_with(config, Stretch::default()).await
+    }
+
+    /// Starts a node whose database, if it is new, gets its own cost of stretching the password.
+    #[doc(hidden)]
+    pub async fn start_with(config: NodeConfig, stretch: Stretch) -> Result<Self, StartError> {
+        let settings = settings(&config);
+        let NodeConfig { player, identity, players, mpc_listen, sdk_listen, database, api_keys, .. } = config;
+        let identity = Arc::new(identity);
+        let sqlite = Sqlite::new(database.data_source.expose()).map_err(StartError::Store)?;
+        let store =
+            SealedStore::open(&sqlite, database.master_password, stretch).await.map_err(StartError::Store)?;
+        let listener =
+            TcpListener::bind(sdk_listen).await.map_err(|error| StartError::Listen(sdk_listen, error))?;
+        let sdk_address = listener.local_addr().map_err(|error| StartError::Listen(sdk_listen, error))?;
+        let link_config =
+            TcpConfig { identity: identity.clone(), player, listen: mpc_listen, limits: Default::default() };
+        let (links, events) = TcpLinks::start(link_config).map_err(StartError::Links)?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let node = Node::start(NodeParts {
+            player: PlayerIndex(player),
+            compute: Compute::pool(threads, &identity),
+            identity,
+            players: players.into_iter().map(|(index, player)| (PlayerIndex(index), player)).collect(),
+            links: links.clone(),
+            events,
+            store,
+            settings,
+        });
+        let stopping = CancellationToken::new();
+        let shutdown = stopping.clone().cancelled_owned();
+        let api = tokio::spawn(server::serve(listener, Arc::new(node.clone()), Arc::new(api_keys), shutdown));
+        Ok(RunningNode { node, links, sdk_address, api, stopping })
+    }
+
+    /// Where SDKs reach the node.
+    pub fn sdk_address(&self) -> SocketAddr {
+        self.sdk_address
+    }
+
+    /// Where players of lower index reach the node, if it listens.
+    pub fn mpc_address(&self) -> Option<SocketAddr> {
+        self.links.local_addr()
+    }
+
+    /// The engine.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Ends all sessions, telling callers and players why, and frees ports and database.
+    pub async fn stop(self) {
+        self.node.stop().await;
+        self.stopping.cancel();
+        if let Err(error) = self.api.await {
+            tracing::error!(%error, "the API ended in a panic");
+        }
+        self.links.stop(LINK_DRAIN).await;
+    }
+}
+
+fn settings(config: &NodeConfig) -> Settings {
+    let enabled = |feature| config.ecdsa.contains(&feature);
+    Settings {
+        connect_timeout: config.session.connect_timeout,
+        session_timeout: config.session.session_timeout,
+        max_sessions: config.session.max_sessions,
+        outcome_lifetime: config.session.outcome_lifetime,
+        features: Features {
+            generate_key: enabled(EcdsaFeature::GenerateKey),
+            sign: enabled(EcdsaFeature::Sign),
+            public_key: enabled(EcdsaFeature::PublicKey),
+        },
+        ..Settings::default()
+    }
+}
+
+#[async_trait]
+impl NodeApi for Node {
+    async fn generate_key(
+        &self,
+        application: &ApplicationId,
+        request: GenerateKey,
+    ) -> Result<KeyInfo, Failure> {
+        Node::generate_key(self, application, request).await
+    }
+
+    async fn sign(&self, application: &ApplicationId, request: SignEcdsa) -> Result<Signed, Failure> {
+        Node::sign(self, application, request).await
+    }
+
+    async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure> {
+        Node::public_key(self, application, key_id).await
+    }
+
+    async fn list_keys(&self, application: &ApplicationId) -> Result<Vec<KeyId>, Failure> {
+        Node::list_keys(self, application).await
+    }
+
+    async fn delete_key_share(&self, application: &ApplicationId, key_id: &KeyId) -> Result<(), Failure> {
+        Node::delete_key_share(self, application, key_id).await
+    }
+
+    fn about(&self) -> About {
+        About { player: self.player(), public_key: self.public_identity().clone() }
+    }
+
+    fn not_ready(&self) -> Vec<String> {
+        Node::not_ready(self)
+    }
+}
