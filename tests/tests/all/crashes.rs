@@ -33,7 +33,10 @@ async fn s37_a_crash_at_any_write_leaves_a_key_that_all_holders_can_use_or_nobod
             }
             assert!(seen.iter().all(|keys| *keys == seen[0]), "victim {victim}, {fault:?}: {seen:?}");
             for answer in answers.values().flatten() {
-                assert!(seen[0].contains(&answer.key_id), "victim {victim}, {fault:?}: a reported key is gone");
+                assert!(
+                    seen[0].contains(&answer.key_id),
+                    "victim {victim}, {fault:?}: a reported key is gone"
+                );
             }
             for key_id in &seen[0] {
                 for signers in [[0, 1], [0, 2], [1, 2]] {

@@ -144,7 +144,8 @@ async fn s05_two_keys_swapped_between_callers_are_named() {
     let session = network.session("sign", &[0, 1, 2]);
     let answers = network
         .ask(&session, |node| {
-            let key_id = if node.player() == PlayerIndex(0) { one.key_id.clone() } else { two.key_id.clone() };
+            let key_id =
+                if node.player() == PlayerIndex(0) { one.key_id.clone() } else { two.key_id.clone() };
             let request = SignEcdsa { session: session.clone(), key_id, path: vec![], digest: vec![5; 32] };
             async move { node.sign(&application(), request).await }
         })

@@ -195,7 +195,8 @@ async fn another_holder_under_the_same_index_is_refused_with_both_fingerprints()
     let stranger = tsm_crypto::IdentityKey::generate(&mut tsm_crypto::hedged::test_rng(99)).public().clone();
     let mut session = network.session("sign", &[0, 1]);
     session.dynamic_public_keys.insert(PlayerIndex(0), stranger.clone());
-    let failure = network.node(1).sign(&application(), sign_request(&session, &key.key_id, 1)).await.unwrap_err();
+    let failure =
+        network.node(1).sign(&application(), sign_request(&session, &key.key_id, 1)).await.unwrap_err();
     assert_eq!(failure.code, ErrorCode::KeyOtherHolder);
     assert!(failure.detail.contains(&stranger.fingerprint().to_string()));
     assert!(failure.detail.contains(&network.key(0).fingerprint().to_string()));
@@ -246,7 +247,10 @@ async fn after_a_restart_the_pair_is_set_up_anew_and_signs() {
     let key = network.make_key(CurveId::Secp256k1, 1).await;
     for (run, player) in [(0u8, 0), (1, 1), (2, 0)] {
         let digest = [run + 1; 32];
-        join(&digest, &network.sign(&network.session(&format!("sign{run}"), &[0, 1]), &key.key_id, &digest).await);
+        join(
+            &digest,
+            &network.sign(&network.session(&format!("sign{run}"), &[0, 1]), &key.key_id, &digest).await,
+        );
         network.restart(player).await;
     }
     join(&[9; 32], &network.sign(&network.session("last", &[0, 1]), &key.key_id, &[9; 32]).await);
@@ -258,7 +262,8 @@ async fn s105_more_sessions_than_allowed_are_refused_by_name() {
     let network = Arc::new(Network::start_with(3, 1, settings).await);
     let waiting: Vec<_> = (0..3)
         .map(|run| {
-            let (node, session) = (network.node(0).clone(), network.session(&format!("run{run}"), &[0, 1, 2]));
+            let (node, session) =
+                (network.node(0).clone(), network.session(&format!("run{run}"), &[0, 1, 2]));
             tokio::spawn(async move { node.generate_key(&application(), key_request(&session)).await })
         })
         .collect();

@@ -19,7 +19,8 @@ async fn s30_every_set_of_enough_signers_signs_and_every_smaller_one_is_refused(
         for threshold in 1..players {
             let key = network.make_key(CurveId::Secp256k1, u64::from(threshold)).await;
             for signers in signer_sets(players, 2) {
-                let session = network.session(&format!("sign-{threshold}-{signers:?}").replace(' ', ""), &signers);
+                let session =
+                    network.session(&format!("sign-{threshold}-{signers:?}").replace(' ', ""), &signers);
                 let answers = network.sign(&session, &key.key_id, &[7; 32]).await;
                 if signers.len() > usize::from(threshold) {
                     let signature = join(&[7; 32], &answers);
@@ -27,7 +28,10 @@ async fn s30_every_set_of_enough_signers_signs_and_every_smaller_one_is_refused(
                     assert_recoverable(&key.public_key, &[7; 32], &signature);
                 } else {
                     let codes: Vec<_> = answers.values().map(|a| a.as_ref().unwrap_err().code).collect();
-                    assert!(codes.iter().all(|code| *code == tsm_types::ErrorCode::SignersTooFew), "{codes:?}");
+                    assert!(
+                        codes.iter().all(|code| *code == tsm_types::ErrorCode::SignersTooFew),
+                        "{codes:?}"
+                    );
                 }
             }
         }
@@ -59,7 +63,8 @@ async fn every_curve_gives_signatures_that_aws_lc_accepts() {
         let key = network.make_key(curve, 1).await;
         let message = b"a message that a foreign library hashes by itself";
         let digest = hash(message);
-        let answers = network.sign(&network.session(&format!("sign-{curve}"), &[0, 2]), &key.key_id, &digest).await;
+        let answers =
+            network.sign(&network.session(&format!("sign-{curve}"), &[0, 2]), &key.key_id, &digest).await;
         let signature = join(&digest, &answers);
         let point = uncompressed_point(&key.public_key, curve);
         UnparsedPublicKey::new(algorithm, point).verify(message, signature.der()).unwrap();

@@ -54,7 +54,9 @@ fn right_or_named(number: usize, key: &KeyInfo, answers: &Answers<Signed>) {
         assert!(ecdsa::verify(CurveId::Secp256k1, &key.public_key, &[7; 32], signature.der()));
         return;
     }
-    for (player, failure) in answers.iter().filter_map(|(player, answer)| Some((player, answer.as_ref().err()?))) {
+    for (player, failure) in
+        answers.iter().filter_map(|(player, answer)| Some((player, answer.as_ref().err()?)))
+    {
         assert_ne!(failure.code, ErrorCode::NodeFault, "frame {number}, player {player}: {failure}");
         assert!(!failure.players.is_empty() || failure.code == ErrorCode::ResultInconsistent, "{failure:?}");
     }
@@ -87,7 +89,9 @@ async fn every_frame_delayed_changes_nothing() {
 async fn s27_every_frame_cut_extended_and_flipped_is_survived() {
     for cut in [0, 1, 30] {
         for_every_frame(
-            move |frame| vec![Delivery::at_once(frame.bytes[..frame.bytes.len().saturating_sub(cut + 1)].to_vec())],
+            move |frame| {
+                vec![Delivery::at_once(frame.bytes[..frame.bytes.len().saturating_sub(cut + 1)].to_vec())]
+            },
             right_or_named,
         )
         .await;
