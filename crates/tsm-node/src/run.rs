@@ -163,14 +163,16 @@ impl Running {
     pub(crate) fn aborted(&self, abort: &Abort) -> Failure {
         tracing::warn!(session = %self.session.id, player = ?abort.player, class = ?abort.class,
             check = abort.check, "protocol aborted");
-        let failure = match (abort.class, abort.player) {
-            (Class::Unattributed, _) | (_, None) => {
-                Failure::new(abort.code(), abort.code().title().to_owned())
+        let title = abort.code().title();
+        let failure = match (abort.player, abort.one_of) {
+            (Some(player), _) => Failure::new(abort.code(), format!("player {player}: {title}"))
+                .about(player, "named by this node"),
+            (None, Some([one, other])) => {
+                Failure::new(abort.code(), format!("player {one} or player {other}: {title}"))
+                    .about(one, "sent the broadcast, or is misquoted")
+                    .about(other, "reports another broadcast than this node received")
             }
-            (_, Some(player)) => {
-                Failure::new(abort.code(), format!("player {player}: {}", abort.code().title()))
-                    .about(player, "named by this node")
-            }
+            (None, None) => Failure::new(abort.code(), title),
         };
         if let (Class::SecretDependent | Class::PairGone, Some(player)) = (abort.class, abort.player) {
             let key = self.context.key_of(player);
