@@ -27,6 +27,8 @@ mod run;
 mod sessions;
 mod settings;
 mod vault;
+#[cfg(test)]
+mod vectors;
 mod wire;
 
 pub use compute::Compute;

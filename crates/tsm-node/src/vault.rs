@@ -231,3 +231,75 @@ fn failed(error: StoreError) -> Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tsm_storage::{Memory, Stretch};
+
+    async fn vault() -> Vault {
+        let password = Secret::new("master password".to_owned());
+        Vault::new(SealedStore::open(&Memory::new(), password, Stretch::CHEAPEST).await.unwrap())
+    }
+
+    fn application() -> ApplicationId {
+        ApplicationId::new("demoapp").unwrap()
+    }
+
+    /// A record that claims to be a share of `certificate`, with the given secret.
+    fn record(secret: Vec<u8>) -> KeyRecord {
+        KeyRecord {
+            version: KEY_RECORD_VERSION,
+            application: application(),
+            holder: PlayerIndex(0),
+            certificate: crate::wire::tests::certificate(),
+            secret,
+        }
+    }
+
+    fn one() -> Vec<u8> {
+        [vec![0; 31], vec![1]].concat()
+    }
+
+    #[test]
+    fn s29_key_records_of_version_1_have_these_bytes_for_ever() {
+        let bytes = encode(&record(one()));
+        crate::vectors::assert_frozen("key_record_v1.bin", bytes.expose());
+        assert!(borsh::from_slice::<KeyRecord>(bytes.expose()).is_ok());
+        assert!(borsh::from_slice::<KeyRecord>(&[bytes.expose(), &[0][..]].concat()).is_err());
+    }
+
+    #[tokio::test]
+    async fn s80_a_stored_share_that_does_not_fit_its_certificate_is_never_used() {
+        let vault = vault().await;
+        let key_id = KeyId::new("key1").unwrap();
+        let two = [vec![0; 31], vec![2]].concat();
+        vault.0.insert(&active_id(&application(), &key_id), encode(&record(two))).await.unwrap();
+        assert_eq!(vault.key(&application(), &key_id).await.unwrap_err().code, ErrorCode::StoreCorrupt);
+    }
+
+    #[tokio::test]
+    async fn a_record_of_a_newer_version_is_not_misread() {
+        let vault = vault().await;
+        let key_id = KeyId::new("key1").unwrap();
+        let mut newer = record(one());
+        newer.version = 2;
+        vault.0.insert(&active_id(&application(), &key_id), encode(&newer)).await.unwrap();
+        assert_eq!(vault.key(&application(), &key_id).await.unwrap_err().code, ErrorCode::StoreCorrupt);
+    }
+
+    #[tokio::test]
+    async fn s36_an_incomplete_or_forged_certificate_activates_nothing() {
+        let vault = vault().await;
+        let certificate = crate::wire::tests::certificate();
+        let share = KeyShare {
+            certificate: certificate.certificate.clone(),
+            holder: PlayerIndex(0),
+            secret: Secret::new(one()),
+        };
+        vault.keep_provisional(&application(), &share).await.unwrap();
+        assert_eq!(vault.activate(&certificate).await, Ok(false), "one signature, and that one forged");
+        assert_eq!(vault.keys(&application()).await, Ok(vec![]));
+        assert_eq!(vault.provisional().await.unwrap().len(), 1);
+    }
+}

@@ -97,3 +97,123 @@ impl Frame {
         borsh::from_slice(bytes).ok()
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+    use tsm_crypto::hedged::test_rng;
+    use tsm_crypto::{CurveId, IdentityKey};
+    use tsm_types::{Digest, Epoch, KeyId, Operation, Players, Threshold};
+
+    fn players() -> Players {
+        let key = |seed| IdentityKey::generate(&mut test_rng(seed)).public().clone();
+        Players::new([(PlayerIndex(0), key(1)), (PlayerIndex(2), key(2))].into()).unwrap()
+    }
+
+    fn session(operation: Operation) -> Session {
+        Session { id: SessionId::new("session-1").unwrap(), operation, players: players() }
+    }
+
+    pub(crate) fn certificate() -> SignedCertificate {
+        let generator = [&[2][..], &hex(GENERATOR)].concat();
+        let certificate = tsm_protocols::Certificate {
+            key_id: KeyId::new("key1").unwrap(),
+            curve: CurveId::Secp256k1,
+            epoch: Epoch(0),
+            threshold: Threshold::new(1, 2).unwrap(),
+            holders: players(),
+            public_key: generator.clone(),
+            share_points: vec![generator.clone(), generator],
+            chain_code: [3; 32],
+            ssid: [4; 32],
+        };
+        SignedCertificate { certificate, signatures: BTreeMap::from([(PlayerIndex(0), vec![5; 64])]) }
+    }
+
+    /// x coordinate of secp256k1's generator.
+    const GENERATOR: &str = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+
+    fn hex(text: &str) -> Vec<u8> {
+        (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    }
+
+    /// One of every kind, under the name of its frozen file.
+    fn frames() -> Vec<(&'static str, Frame)> {
+        let sign = Operation::SignEcdsa {
+            key_id: KeyId::new("key1").unwrap(),
+            epoch: Epoch(0),
+            certificate: [1; 32],
+            path: vec![],
+            digest: Digest::new([7; 32], CurveId::Secp256k1).unwrap(),
+        };
+        let generate = Operation::GenerateKey {
+            curve: CurveId::P256,
+            threshold: Threshold::new(1, 2).unwrap(),
+            key_id: Some(KeyId::new("key1").unwrap()),
+        };
+        let end = EndFrame {
+            id: SessionId::new("session-1").unwrap(),
+            tag: Some(SessionTag([9; 32])),
+            code: ErrorCode::SessionDisagreement.to_string(),
+            players: vec![PlayerIndex(2)],
+            fields: vec!["players.0".to_owned()],
+        };
+        vec![
+            ("open_sign", Frame::Open(session(sign))),
+            ("open_generate_key", Frame::Open(session(generate))),
+            ("open_set_up_pair", Frame::Open(session(Operation::SetUpPair))),
+            (
+                "round",
+                Frame::Round(RoundFrame {
+                    tag: SessionTag([9; 32]),
+                    phase: 1,
+                    round: 2,
+                    body: vec![1, 2, 3],
+                }),
+            ),
+            ("end", Frame::End(end)),
+            ("pair_wanted", Frame::PairWanted { losses: 5 }),
+            ("pair_dropped", Frame::PairDropped { id: [6; 32] }),
+            ("certificate_wanted", Frame::CertificateWanted { digest: [7; 32] }),
+            ("certificate", Frame::Certificate(certificate())),
+        ]
+    }
+
+    #[test]
+    fn s29_frames_of_wire_version_1_have_these_bytes_for_ever() {
+        for (name, frame) in frames() {
+            crate::vectors::assert_frozen(&format!("frame_v1_{name}.bin"), &frame.encode());
+            let again = Frame::decode(&frame.encode()).expect(name);
+            assert_eq!(again.encode(), frame.encode(), "{name}");
+        }
+    }
+
+    #[test]
+    fn s29_cut_and_extended_frames_are_unreadable() {
+        for (name, frame) in frames() {
+            let bytes = frame.encode();
+            for length in 0..bytes.len() {
+                assert!(Frame::decode(&bytes[..length]).is_none(), "{name}, {length} bytes");
+            }
+            assert!(Frame::decode(&[&bytes[..], &[0]].concat()).is_none(), "{name}");
+        }
+        assert!(Frame::decode(&[7]).is_none(), "no such variant");
+    }
+
+    #[test]
+    fn an_end_that_is_not_honest_has_no_code() {
+        let good = || EndFrame {
+            id: SessionId::new("s").unwrap(),
+            tag: None,
+            code: "session.cancelled".to_owned(),
+            players: vec![],
+            fields: vec![],
+        };
+        assert_eq!(good().checked_code(), Some(ErrorCode::SessionCancelled));
+        assert_eq!(EndFrame { code: "no.such".to_owned(), ..good() }.checked_code(), None);
+        assert_eq!(EndFrame { fields: vec!["a\nb".to_owned()], ..good() }.checked_code(), None);
+        assert_eq!(EndFrame { fields: vec!["x".repeat(65)], ..good() }.checked_code(), None);
+        assert_eq!(EndFrame { players: vec![PlayerIndex(1); 65], ..good() }.checked_code(), None);
+    }
+}
