@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tsm_crypto::CryptoRng;
 use tsm_crypto::ot::PairState;
+use tsm_protocols::ecdsa::sign::PairStates;
 use tsm_protocols::{Abort, Outgoing, PerPeer, Round, Step};
 use tsm_transport::{PeerStatus, ProcessId};
 use tsm_types::{Failure, Operation, PlayerIndex, PlayerKey, Players, Session, SessionId, SessionTag};
@@ -27,6 +28,13 @@ const LIFETIME: Duration = Duration::from_secs(3600);
 
 /// A state is renewed after this many extensions.
 const MAX_EXTENSIONS: u64 = 1 << 20;
+
+/// A new state is used after this long, and its predecessor held for as long again: the players of
+/// one session start it within the connect timeout, so each holds what the other uses.
+const SETTLED: Duration = Duration::from_secs(15);
+
+/// How long a state is held after its successor came.
+const SUPERSEDED: Duration = Duration::from_secs(75);
 
 /// Failed secret-dependent checks of one peer within a day, after which its set-ups are slowed down.
 const STRIKES: usize = 3;
@@ -49,6 +57,8 @@ pub(crate) struct Pairs(Mutex<HashMap<PlayerKey, Pair>>);
 struct Pair {
     /// Where sessions wait for the state.
     state: watch::Sender<Option<Ready>>,
+    /// The predecessor of the state, while sessions may still use it.
+    previous: Option<Ready>,
     /// The set-up that is running.
     setting_up: Option<CancellationToken>,
     /// How many states of this pair this process has lost or failed to make. Tells the peer whether the state that it
@@ -72,8 +82,13 @@ struct Ready {
 }
 
 impl Ready {
-    fn is_usable(&self) -> bool {
-        !self.state.is_burned() && self.since.elapsed() < LIFETIME && self.state.extensions() < MAX_EXTENSIONS
+    fn is_usable(&self, process: ProcessId) -> bool {
+        self.process == process && !self.state.is_burned()
+    }
+
+    /// Still usable, but a new one should be made.
+    fn is_old(&self) -> bool {
+        self.since.elapsed() > LIFETIME || self.state.extensions() > MAX_EXTENSIONS
     }
 }
 
@@ -81,6 +96,7 @@ impl Pair {
     fn new() -> Self {
         Pair {
             state: watch::Sender::new(None),
+            previous: None,
             setting_up: None,
             losses: 0,
             strikes: VecDeque::new(),
@@ -93,6 +109,7 @@ impl Pair {
     fn lose(&mut self) -> Option<[u8; 32]> {
         let lost = self.state.send_replace(None)?;
         self.losses += 1;
+        self.previous = None;
         tracing::debug!(losses = self.losses, "pair state dropped");
         Some(lost.state.id())
     }
@@ -104,23 +121,38 @@ impl Pair {
         }
     }
 
-    fn usable(&self, process: ProcessId) -> Option<Arc<PairState>> {
-        let ready = self.state.borrow();
-        ready
-            .as_ref()
-            .filter(|ready| ready.process == process && ready.is_usable())
-            .map(|ready| ready.state.clone())
+    /// A new state is ready.
+    fn replace(&mut self, ready: Ready) {
+        self.previous = self.state.send_replace(Some(ready));
+    }
+
+    /// The states for a signature, and whether it is time for a new one.
+    fn usable(&self, process: ProcessId) -> Option<(PairStates, bool)> {
+        let current = self.state.borrow();
+        let current = current.as_ref().filter(|ready| ready.is_usable(process))?;
+        let since = current.since.elapsed();
+        let previous = self.previous.as_ref().filter(|ready| ready.is_usable(process) && since < SUPERSEDED);
+        let states = match previous {
+            Some(previous) if since < SETTLED => {
+                PairStates { mine: previous.state.clone(), others: vec![current.state.clone()] }
+            }
+            Some(previous) => {
+                PairStates { mine: current.state.clone(), others: vec![previous.state.clone()] }
+            }
+            None => current.state.clone().into(),
+        };
+        Some((states, current.is_old()))
     }
 }
 
 impl Pairs {
-    /// The state shared with a peer, set up now if there is none. Waits as long as it is let.
+    /// The states shared with a peer, set up now if there is none. Waits as long as it is let.
     pub(crate) async fn ready(
         &self,
         node: &Arc<Inner>,
         peer: PlayerIndex,
         key: &PlayerKey,
-    ) -> Result<Arc<PairState>, Failure> {
+    ) -> Result<PairStates, Failure> {
         loop {
             let linked = match node.links.status(key) {
                 PeerStatus::Up { process, .. } => Some(process),
@@ -130,17 +162,20 @@ impl Pairs {
                 | PeerStatus::Waiting
                 | PeerStatus::Unexpected => None,
             };
-            let mut changes = {
+            let (usable, mut changes) = {
                 let mut pairs = self.lock();
                 make_room(&mut pairs);
                 let pair = pairs.entry(key.clone()).or_insert_with(Pair::new);
                 pair.used = Instant::now();
                 // A state belongs to the process at the other end of the link, not to its key.
-                if let Some(state) = linked.and_then(|process| pair.usable(process)) {
-                    return Ok(state);
-                }
-                pair.state.subscribe()
+                (linked.and_then(|process| pair.usable(process)), pair.state.subscribe())
             };
+            if let Some((states, is_old)) = usable {
+                if is_old && node.known.me < peer {
+                    self.start(node, peer, key)?;
+                }
+                return Ok(states);
+            }
             match linked {
                 Some(_) if node.known.me < peer => self.start(node, peer, key)?,
                 Some(_) => self.want(node, key),
@@ -280,7 +315,7 @@ impl Pairs {
             match result {
                 Ok(ready) => {
                     tracing::debug!(peer = %key.fingerprint(), peer_losses = ready.peer_losses, "pair set up");
-                    pair.state.send_replace(Some(ready));
+                    pair.replace(ready);
                 }
                 Err(failure) => {
                     // The peer may believe that it worked.

@@ -4,4 +4,5 @@ mod crashes;
 mod disagreement;
 mod failures;
 mod honest;
+mod pairs;
 mod wire;

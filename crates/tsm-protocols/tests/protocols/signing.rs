@@ -648,3 +648,42 @@ fn s38_a_broken_system_generator_does_not_repeat_a_nonce_in_another_session() {
     }
     assert_eq!(commitments.into_inner().len(), 4);
 }
+
+/// First steps of all players of [`PLAYERS`]; `choose` gives each the states that it holds.
+fn start_with(choose: impl Fn(&Context) -> PerPeer<sign::PairStates>) -> Outcome<PartialSignature> {
+    let session = sign_by(&PLAYERS);
+    let Operation::SignEcdsa { digest, .. } = &session.operation else { panic!("not a signing session") };
+    let starts = contexts(&session)
+        .into_iter()
+        .map(|(player, context)| {
+            let mut rng = test_rng(SEED + u64::from(player.0));
+            (player, sign::start(&context, &SHARES[&player], digest, choose(&context), &mut rng).unwrap())
+        })
+        .collect();
+    run_cluster(starts, &mut test_rng(SEED), honest)
+}
+
+#[test]
+fn sides_that_chose_different_states_of_a_renewal_still_sign() {
+    let (old, new) = (Pairs::fresh(&PLAYERS), Pairs::fresh(&PLAYERS));
+    for first in [true, false] {
+        let outcome = start_with(|context| {
+            let chose_old = (context.me() == p(PLAYERS[0])) == first;
+            if chose_old { old.or(&new, context) } else { new.or(&old, context) }
+        });
+        let partials: Vec<PartialSignature> = all(outcome).into_values().collect();
+        tsm_crypto::ecdsa::join(&partials[0].common.digest.clone(), &partials).unwrap();
+    }
+}
+
+#[test]
+fn a_state_that_the_peer_does_not_hold_ends_the_run_without_blame() {
+    let (old, new) = (Pairs::fresh(&PLAYERS), Pairs::fresh(&PLAYERS));
+    let outcome = start_with(|context| {
+        let pairs = if context.me() == p(PLAYERS[0]) { &old } else { &new };
+        pairs.or(pairs, context)
+    });
+    let abort = outcome[&p(PLAYERS[0])].as_ref().unwrap().as_ref().unwrap_err();
+    assert_eq!(abort.class, Class::PairGone);
+    assert!(!old.between(PLAYERS[0], PLAYERS[1]).is_burned());
+}

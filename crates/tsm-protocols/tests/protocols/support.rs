@@ -169,6 +169,14 @@ impl Pairs {
         PerPeer::from_fn(&context.peers(), |peer| self.0[&context.me()][&peer].clone())
     }
 
+    /// The states of these pairs to use, with the peer perhaps using those of `others`.
+    pub(crate) fn or(&self, others: &Pairs, context: &Context) -> PerPeer<sign::PairStates> {
+        PerPeer::from_fn(&context.peers(), |peer| sign::PairStates {
+            mine: self.0[&context.me()][&peer].clone(),
+            others: vec![others.0[&context.me()][&peer].clone()],
+        })
+    }
+
     pub(crate) fn between(&self, me: u16, peer: u16) -> &Arc<PairState> {
         &self.0[&p(me)][&p(peer)]
     }

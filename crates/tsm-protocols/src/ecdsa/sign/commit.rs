@@ -1,17 +1,15 @@
 //! Message 1: commit to R_i, and to each peer an OT extension (docs/spec/signing.md, steps 3.1 to
 //! 3.4).
 
-use std::sync::Arc;
-
 use borsh::{BorshDeserialize, BorshSerialize};
 use tsm_crypto::commitment::{Commitment, CommitmentContext};
 use tsm_crypto::ecdsa::PartialSignature;
-use tsm_crypto::ot::{ExtensionContext, ExtensionMessage, PairState, ReceiverExtension};
+use tsm_crypto::ot::{ExtensionContext, ExtensionMessage, ReceiverExtension};
 use tsm_crypto::{CryptoRng, Curve, NonIdentityPoint, Secret};
 use tsm_types::PlayerIndex;
 
-use super::Run;
 use super::multiply::{Committed, Started};
+use super::{PairStates, Run};
 use crate::context::Context;
 use crate::per_peer::PerPeer;
 use crate::round::{Outgoing, Step};
@@ -50,7 +48,7 @@ pub struct CommitPrivate<C: Curve> {
 /// The first two draws from `rng` are r_i and φ_i, which a model of the run relies upon.
 pub(super) fn commit<C: Curve>(
     run: Run<C>,
-    pairs: PerPeer<Arc<PairState>>,
+    pairs: PerPeer<PairStates>,
     rng: &mut dyn CryptoRng,
 ) -> Step<PartialSignature> {
     // Step 3.1: r_i and φ_i, neither zero (rule S-69); R_i = r_i * G.
@@ -65,12 +63,12 @@ pub(super) fn commit<C: Curve>(
     rng.fill_bytes(&mut fresh);
     let broadcast = CommitBroadcast { commitment, fresh };
     // Step 3.3: this player is B of an extension with every peer.
-    let started = pairs.map(|peer, pair| {
+    let started = pairs.map(|peer, states| {
         let context =
             ExtensionContext { ssid: &run.context.tag().0, sender: peer.0, receiver: run.context.me().0 };
-        let (receiver, extension) = ReceiverExtension::new(&pair, &context, rng);
-        let sent = CommitPrivate { pair: pair.id(), extension };
-        Started { pair, receiver, sent }
+        let (receiver, extension) = ReceiverExtension::new(&states.mine, &context, rng);
+        let sent = CommitPrivate { pair: states.mine.id(), extension };
+        Started { states, receiver, sent }
     });
     // Step 3.4.
     let send =

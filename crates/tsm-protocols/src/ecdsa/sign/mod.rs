@@ -22,11 +22,10 @@ mod check;
 mod commit;
 mod multiply;
 mod refusal;
-
-use std::sync::Arc;
+mod states;
 
 use tsm_crypto::ecdsa::PartialSignature;
-use tsm_crypto::ot::{PairState, Verdict};
+use tsm_crypto::ot::Verdict;
 use tsm_crypto::{CryptoRng, Curve, Secret, with_curve};
 use tsm_types::{Digest, PlayerIndex};
 
@@ -41,10 +40,11 @@ pub use commit::{CommitBroadcast, CommitMessage, CommitPrivate};
 #[doc(hidden)]
 pub use multiply::{MultiplyBroadcast, MultiplyMessage, MultiplyPrivate};
 pub use refusal::SignRefusal;
+pub use states::PairStates;
 
 /// Starts a signature by all players of the session.
 ///
-/// `pairs` has the state of set-up that this process shares with each peer's. The result is this
+/// `pairs` has the states that this process shares with each peer's. The result is this
 /// player's partial signature, which is no secret.
 ///
 /// # Errors
@@ -54,9 +54,10 @@ pub fn start(
     context: &Context,
     share: &KeyShare,
     digest: &Digest,
-    pairs: PerPeer<Arc<PairState>>,
+    pairs: PerPeer<impl Into<PairStates>>,
     rng: &mut dyn CryptoRng,
 ) -> Result<Step<PartialSignature>, SignRefusal> {
+    let pairs = pairs.map(|_, states| states.into());
     with_curve!(share.certificate.curve, C => {
         let run = Run::<C>::new(context, share, digest, &pairs)?;
         Ok(commit::commit(run, pairs, rng))

@@ -14,7 +14,7 @@ use tsm_types::PlayerIndex;
 
 use super::check::{Multiplied, Product};
 use super::commit::{CommitBroadcast, CommitMessage, CommitPrivate};
-use super::{Run, abort_of};
+use super::{PairStates, Run, abort_of};
 use crate::abort::Abort;
 use crate::context::Context;
 use crate::echo::Echo;
@@ -80,7 +80,7 @@ pub(super) struct Committed<C: Curve> {
 
 /// An extension with one peer whose message is on its way.
 pub(super) struct Started<C: Curve> {
-    pub(super) pair: Arc<PairState>,
+    pub(super) states: PairStates,
     pub(super) receiver: ReceiverExtension<C>,
     pub(super) sent: CommitPrivate<C>,
 }
@@ -97,34 +97,34 @@ impl<C: Curve> Round for Committed<C> {
         let Committed { run, nonce, mask, nonce_point, blinding, broadcast, started } = self;
         let context = &run.context;
 
-        // Step 4.1: both sides of every pair use the same state.
-        for (peer, (started, message)) in started.as_ref().zip(received.as_ref()) {
-            if message.private.pair != started.pair.id() {
-                return Err(Abort::pair_gone(peer));
-            }
-        }
+        // Step 4.1: the state that each peer made its extension from is one that we hold.
+        let chosen = received.as_ref().try_map(|peer, message| {
+            let (started, named) = (started.get(peer), &message.private.pair);
+            started.and_then(|started| started.states.find(named)).ok_or(Abort::pair_gone(peer))
+        })?;
         // Step 4.2: what this player saw in round 1, and the ssid that follows from it.
         let echo = Echo::new(context, &broadcast, &received.as_ref().map(|_, message| &message.broadcast));
         let ssid = echo.ssid(context);
         // C2 for every peer, before anything leaves that depends on any of them.
-        let checked = started.zip(received).try_map(|peer, (started, message)| {
+        let checked = started.zip(received).zip(chosen).try_map(|peer, ((started, message), chosen)| {
             let extension_context =
                 ExtensionContext { ssid: &context.tag().0, sender: context.me().0, receiver: peer.0 };
-            let sender = started
-                .pair
+            let sender = chosen
                 .judge(|judged| {
                     SenderExtension::check(judged, &extension_context, &message.private.extension)
                         .map_err(|_| "C2 extension")
                 })
                 .map_err(|verdict| abort_of(peer, verdict))?;
             let ssid_full = pair_ssid(context, &ssid, peer, &started.sent, &message.private);
-            Ok(Checked { started, sender, ssid_full, commitment: message.broadcast.commitment })
+            Ok(Checked { started, chosen, sender, ssid_full, commitment: message.broadcast.commitment })
         })?;
 
         // Step 4.3: sk_i = λ_i * x_i + ζ_i and pk_i.
         let mut key = Secret::new(*run.key_part.expose());
         for (peer, checked) in checked.iter() {
-            let zero = zero_share::pair_share::<C>(&checked.started.pair, &ssid, context.me().0, peer.0);
+            // From the state that the lower index chose, so that both sides use the same.
+            let state = if context.me() < peer { &checked.started.states.mine } else { &checked.chosen };
+            let zero = zero_share::pair_share::<C>(state, &ssid, context.me().0, peer.0);
             *key.expose_mut() += zero.expose();
         }
         let key_point = sent_point::<C>(key.expose())?;
@@ -145,6 +145,8 @@ impl<C: Curve> Round for Committed<C> {
 /// A peer whose extension has passed C2.
 struct Checked<C: Curve> {
     started: Started<C>,
+    /// The state that the peer chose.
+    chosen: Arc<PairState>,
     sender: SenderExtension<C>,
     ssid_full: [u8; 32],
     commitment: Commitment,
@@ -158,7 +160,7 @@ impl<C: Curve> Checked<C> {
         mask: &Secret<C::Scalar>,
         rng: &mut dyn CryptoRng,
     ) -> Result<(Product<C>, MultiplyPrivate<C>), Abort> {
-        let Checked { started: Started { pair, receiver, .. }, sender, ssid_full, commitment } = self;
+        let Checked { started: Started { states, receiver, .. }, sender, ssid_full, commitment, .. } = self;
         // Step 4.4: this player is A with inputs r_i and sk_i.
         let (c, vole) = sender.multiply(&ssid_full, inputs, rng);
         // Step 4.5: Γ binds this player to its outputs.
@@ -167,7 +169,7 @@ impl<C: Curve> Checked<C> {
         // Step 4.6: ψ_ij = φ_i - χ_ij.
         let psi = CanonicalScalar::new(*mask.expose() - receiver.chi().expose());
         let private = MultiplyPrivate { vole, gamma_u, gamma_v, psi };
-        Ok((Product { pair, receiver, ssid_full, commitment, c }, private))
+        Ok((Product { pair: states.mine, receiver, ssid_full, commitment, c }, private))
     }
 }
 

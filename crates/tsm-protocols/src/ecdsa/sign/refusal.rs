@@ -1,14 +1,12 @@
 //! What is checked before a signing run begins (docs/spec/signing.md 2).
 
 use std::fmt;
-use std::sync::Arc;
 
 use elliptic_curve::Field;
-use tsm_crypto::ot::PairState;
 use tsm_crypto::{Curve, Secret};
 use tsm_types::{Digest, ErrorCode, PlayerIndex, Threshold};
 
-use super::Run;
+use super::{PairStates, Run};
 use crate::context::Context;
 use crate::key::KeyShare;
 use crate::per_peer::PerPeer;
@@ -72,7 +70,7 @@ impl<C: Curve> Run<C> {
         context: &Context,
         share: &KeyShare,
         digest: &Digest,
-        pairs: &PerPeer<Arc<PairState>>,
+        pairs: &PerPeer<PairStates>,
     ) -> Result<Self, SignRefusal> {
         let certificate = &share.certificate;
         // Step 2.1: every signer is a holder, with the key it had then.
@@ -104,7 +102,7 @@ impl<C: Curve> Run<C> {
             .ok_or(SignRefusal::Share)?;
         // Step 2.5: a live state with every peer, and with nobody else.
         for peer in context.peers() {
-            if pairs.get(peer).is_none_or(|pair| pair.is_burned()) {
+            if pairs.get(peer).is_none_or(|pair| pair.mine.is_burned()) {
                 return Err(SignRefusal::Pair(peer));
             }
         }
