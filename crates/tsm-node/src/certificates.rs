@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tsm_protocols::{Certificate, SignedCertificate};
-use tsm_types::{ApplicationId, ErrorCode, Failure, KeyId, PlayerKey, Players};
+use tsm_transport::Lease;
+use tsm_types::{ApplicationId, ErrorCode, Failure, KeyId, PlayerKey};
 
 use crate::node::Inner;
+use crate::resolve::Resolved;
 use crate::vault::key_not_found;
 use crate::wire::Frame;
 
@@ -81,16 +83,16 @@ pub(crate) async fn catch_up(
     node: &Arc<Inner>,
     application: &ApplicationId,
     key_id: &KeyId,
-    players: &Players,
+    players: &Resolved,
     patience: Duration,
 ) -> Result<(), Failure> {
     let provisional = node.vault.provisional().await?;
     let missed = provisional.iter().find(|(owner, key)| owner == application && key.key_id == *key_id);
     let Some((_, certificate)) = missed else { return Err(key_not_found(key_id)) };
-    let mut leases = Vec::new();
-    for (peer, route) in node.known.routes(players)? {
-        leases.extend(players.key(peer).map(|key| node.links.expect(key, route)));
-    }
+    let routes = players.routes.iter();
+    let _leases: Vec<Lease> = routes
+        .filter_map(|(peer, route)| Some(node.links.expect(players.players.key(*peer)?, route.clone())))
+        .collect();
     if chase(node, certificate, patience).await {
         return Ok(());
     }

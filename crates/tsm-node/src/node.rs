@@ -77,6 +77,7 @@ impl Node {
             me: parts.player,
             my_key: parts.identity.public().clone(),
             configured: parts.players,
+            reject_conflicts: parts.settings.reject_conflicting_dynamic_keys,
         };
         let leases = expect_static_players(&known, parts.links.as_ref());
         let inner = Arc::new(Inner {
@@ -237,7 +238,7 @@ fn expect_static_players(known: &KnownPlayers, links: &dyn Links) -> Vec<Lease> 
         .filter_map(|(index, player)| {
             let key = player.public_key.as_ref()?;
             // Without an address a player of higher index cannot be dialled; sessions say so.
-            Some(links.expect(key, known.route(*index).ok()?))
+            Some(links.expect(key, known.route(*index)?))
         })
         .collect()
 }

@@ -16,7 +16,7 @@ use tsm_crypto::CryptoRng;
 use tsm_crypto::ot::PairState;
 use tsm_protocols::ecdsa::sign::PairStates;
 use tsm_protocols::{Abort, Outgoing, PerPeer, Round, Step};
-use tsm_transport::{PeerStatus, ProcessId};
+use tsm_transport::{PeerStatus, ProcessId, Route};
 use tsm_types::{Failure, Operation, PlayerIndex, PlayerKey, Players, Session, SessionId, SessionTag};
 
 use crate::node::Inner;
@@ -338,7 +338,10 @@ impl Pairs {
 /// Two protocols: the set-up, then a word that it worked. Whoever holds a state after this knows
 /// that its peer computed it too.
 async fn set_up(node: &Arc<Inner>, session: Session) -> Result<Ready, Failure> {
-    let mut running = Running::open(node, session, SET_UP_LIMITS)?;
+    // The link stands already: a session or the peer asked for this.
+    let peers = session.players.peers_of(node.known.me).into_iter();
+    let routes = peers.map(|peer| (peer, node.known.route(peer).unwrap_or(Route::Wait))).collect();
+    let mut running = Running::open(node, session, routes, SET_UP_LIMITS)?;
     let context = running.context().clone();
     let result = async {
         let (peers, set_up_context) = (context.peers(), context.clone());

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tsm_transport::Route;
 use tsm_types::request::SessionRequest;
-use tsm_types::{ErrorCode, Failure, PlayerIndex, PlayerKey, Players};
+use tsm_types::{Address, ErrorCode, Failure, PlayerIndex, PlayerKey, Players};
 
 use crate::settings::StaticPlayer;
 
@@ -14,12 +14,16 @@ pub(crate) struct KnownPlayers {
     pub me: PlayerIndex,
     pub my_key: PlayerKey,
     pub configured: BTreeMap<PlayerIndex, StaticPlayer>,
+    /// See [`crate::Settings::reject_conflicting_dynamic_keys`].
+    pub reject_conflicts: bool,
 }
 
 /// The players of a session as this node sees them.
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub players: Players,
+    /// How each peer is reached.
+    pub routes: Vec<(PlayerIndex, Route)>,
     /// What the caller should know although nothing failed.
     pub notices: Vec<String>,
 }
@@ -49,7 +53,9 @@ impl KnownPlayers {
             let dynamic = request.dynamic_public_keys.get(index);
             players.insert(*index, self.key_of(*index, dynamic, &mut notices)?);
         }
-        Ok(Resolved { players: Players::new(players)?, notices })
+        let players = Players::new(players)?;
+        let routes = self.routes(&players, &request.dynamic_addresses, &mut notices)?;
+        Ok(Resolved { players, routes, notices })
     }
 
     fn key_of(
@@ -74,6 +80,15 @@ impl KnownPlayers {
         }
         let configured = self.configured.get(&index).and_then(|player| player.public_key.as_ref());
         match (configured, dynamic) {
+            (Some(configured), Some(dynamic)) if configured != dynamic && self.reject_conflicts => {
+                let detail = format!(
+                    "the session gives player {index} the public key {}; this node's configuration has {}",
+                    dynamic.fingerprint(),
+                    configured.fingerprint()
+                );
+                Err(Failure::new(ErrorCode::PlayersConflictingKey, detail)
+                    .about(index, "conflicting public keys"))
+            }
             (Some(configured), Some(dynamic)) if configured != dynamic => {
                 let notice = format!(
                     "the dynamic public key {} of player {index} was ignored: this node's configuration has {}",
@@ -94,28 +109,49 @@ impl KnownPlayers {
     }
 
     /// How to reach each peer of a session. With direct links the lower index connects, so the
-    /// lowest can always be dynamic.
-    pub(crate) fn routes(&self, players: &Players) -> Result<Vec<(PlayerIndex, Route)>, Failure> {
-        players.peers_of(self.me).into_iter().map(|peer| Ok((peer, self.route(peer)?))).collect()
+    /// lowest can always be dynamic; another needs an address, from the configuration or, where
+    /// that has none, from the session.
+    fn routes(
+        &self,
+        players: &Players,
+        dynamic: &BTreeMap<PlayerIndex, Address>,
+        notices: &mut Vec<String>,
+    ) -> Result<Vec<(PlayerIndex, Route)>, Failure> {
+        let mut routes = Vec::new();
+        for peer in players.peers_of(self.me) {
+            let given = dynamic.get(&peer);
+            let route = match (self.route(peer), given) {
+                (Some(Route::Dial(configured)), Some(given)) if configured != *given => {
+                    notices.push(format!(
+                        "the dynamic address {given} of player {peer} was ignored: this node's configuration has {configured}"
+                    ));
+                    Route::Dial(configured)
+                }
+                (Some(route), _) => route,
+                (None, Some(given)) => Route::Dial(given.clone()),
+                (None, None) => return Err(self.no_address(peer)),
+            };
+            routes.push((peer, route));
+        }
+        Ok(routes)
     }
 
-    /// How to reach one peer.
-    pub(crate) fn route(&self, peer: PlayerIndex) -> Result<Route, Failure> {
+    /// How to reach a peer by the configuration alone; `None` where this node would have to connect
+    /// and does not know where.
+    pub(crate) fn route(&self, peer: PlayerIndex) -> Option<Route> {
         if peer < self.me {
-            return Ok(Route::Wait);
+            return Some(Route::Wait);
         }
-        match self.configured.get(&peer).and_then(|player| player.address.clone()) {
-            Some(address) => Ok(Route::Dial(address)),
-            None => Err(Failure::new(
-                ErrorCode::PlayersNoAddress,
-                format!(
-                    "player {peer} has a higher index than this node (player {}), so this node connects to it, \
-                     but its configuration has no [Players.{peer}] Address",
-                    self.me
-                ),
-            )
-            .about(peer, "unknown address")),
-        }
+        self.configured.get(&peer).and_then(|player| player.address.clone()).map(Route::Dial)
+    }
+
+    fn no_address(&self, peer: PlayerIndex) -> Failure {
+        let detail = format!(
+            "player {peer} has a higher index than this node (player {}), so this node connects to it, but neither \
+             its configuration ([Players.{peer}] Address) nor the session (`dynamic_addresses`) says where",
+            self.me
+        );
+        Failure::new(ErrorCode::PlayersNoAddress, detail).about(peer, "unknown address")
     }
 }
 
@@ -134,7 +170,12 @@ mod tests {
     /// Player 1 of the seed document: knows player 2, not player 0.
     fn player_one() -> KnownPlayers {
         let two = StaticPlayer { public_key: Some(key(2)), address: Some("tsm-node2:9002".parse().unwrap()) };
-        KnownPlayers { me: PlayerIndex(1), my_key: key(1), configured: [(PlayerIndex(2), two)].into() }
+        KnownPlayers {
+            me: PlayerIndex(1),
+            my_key: key(1),
+            configured: [(PlayerIndex(2), two)].into(),
+            reject_conflicts: false,
+        }
     }
 
     fn request(players: &[u16], dynamic: &[(u16, u64)]) -> SessionRequest {
@@ -142,6 +183,7 @@ mod tests {
             id: SessionId::new("run").unwrap(),
             players: players.iter().copied().map(PlayerIndex).collect::<BTreeSet<_>>(),
             dynamic_public_keys: dynamic.iter().map(|(i, seed)| (PlayerIndex(*i), key(*seed))).collect(),
+            dynamic_addresses: BTreeMap::new(),
             connect_timeout: None,
             session_timeout: None,
         }
@@ -188,11 +230,46 @@ mod tests {
     #[test]
     fn the_lower_index_dials_and_needs_an_address() {
         let known = player_one();
-        let players = known.resolve(&request(&[0, 1, 2], &[(0, 50)])).unwrap().players;
-        let routes = known.routes(&players).unwrap();
+        let routes = known.resolve(&request(&[0, 1, 2], &[(0, 50)])).unwrap().routes;
         assert_eq!(routes[0], (PlayerIndex(0), Route::Wait));
         assert!(matches!(routes[1], (PlayerIndex(2), Route::Dial(_))));
-        let players = known.resolve(&request(&[1, 3], &[(3, 53)])).unwrap().players;
-        assert_eq!(known.routes(&players).unwrap_err().code, ErrorCode::PlayersNoAddress);
+        let failure = known.resolve(&request(&[1, 3], &[(3, 53)])).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::PlayersNoAddress);
+        assert!(failure.hint().contains("dynamic_addresses"));
+    }
+
+    #[test]
+    fn a_dynamic_player_of_higher_index_is_reached_at_the_address_that_the_session_gives() {
+        let mut session = request(&[1, 3], &[(3, 53)]);
+        session.dynamic_addresses.insert(PlayerIndex(3), Address::new("phone", 9003));
+        let routes = player_one().resolve(&session).unwrap().routes;
+        assert_eq!(routes, [(PlayerIndex(3), Route::Dial(Address::new("phone", 9003)))]);
+    }
+
+    #[test]
+    fn a_section_with_an_address_and_no_key_leaves_the_key_to_the_session() {
+        let mut known = player_one();
+        let three = StaticPlayer { public_key: None, address: Some(Address::new("node3", 9003)) };
+        known.configured.insert(PlayerIndex(3), three);
+        let resolved = known.resolve(&request(&[1, 3], &[(3, 53)])).unwrap();
+        assert_eq!(resolved.players.key(PlayerIndex(3)), Some(&key(53)));
+        assert_eq!(resolved.routes, [(PlayerIndex(3), Route::Dial(Address::new("node3", 9003)))]);
+    }
+
+    #[test]
+    fn the_configured_address_wins_visibly() {
+        let mut session = request(&[1, 2], &[]);
+        session.dynamic_addresses.insert(PlayerIndex(2), Address::new("elsewhere", 1));
+        let resolved = player_one().resolve(&session).unwrap();
+        assert!(matches!(&resolved.routes[0].1, Route::Dial(address) if address.host == "tsm-node2"));
+        assert!(resolved.notices[0].contains("elsewhere"));
+    }
+
+    #[test]
+    fn s100_a_conflicting_key_is_an_error_where_the_configuration_says_so() {
+        let strict = KnownPlayers { reject_conflicts: true, ..player_one() };
+        let failure = strict.resolve(&request(&[1, 2], &[(2, 51)])).unwrap_err();
+        assert_eq!(failure.code, ErrorCode::PlayersConflictingKey);
+        assert!(strict.resolve(&request(&[1, 2], &[(2, 2)])).unwrap().notices.is_empty());
     }
 }

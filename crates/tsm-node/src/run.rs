@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tsm_protocols::{Abort, Class, Context, Outgoing, Step};
-use tsm_transport::{Lease, PeerStatus, ProcessId, SendError};
+use tsm_transport::{Lease, PeerStatus, ProcessId, Route, SendError};
 use tsm_types::{ErrorCode, Failure, PlayerIndex, Session, SessionId, SessionTag};
 use zeroize::Zeroizing;
 
@@ -52,13 +52,18 @@ pub(crate) struct Running {
 
 impl Running {
     /// Opens the session: registers it, makes sure of the links, and tells every peer.
-    pub(crate) fn open(node: &Arc<Inner>, session: Session, limits: Limits) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        node: &Arc<Inner>,
+        session: Session,
+        routes: Vec<(PlayerIndex, Route)>,
+        limits: Limits,
+    ) -> Result<Self, Failure> {
         let me = node.known.me;
         let context = Context::new(&session, me).ok_or_else(|| {
             Failure::new(ErrorCode::NodeFault, "this node does not take part in its own session")
         })?;
         let mut leases = Vec::new();
-        for (peer, route) in node.known.routes(&session.players)? {
+        for (peer, route) in routes {
             leases.push(node.links.expect(context.key_of(peer), route));
         }
         let tag = session.tag();
@@ -358,7 +363,13 @@ impl Running {
                 && *player != self.context.me()
                 && self.context.players().key(*player).is_some()
             {
-                failure = failure.about(*player, format!("named by player {from}"));
+                let mut note = format!("named by player {from}");
+                // The deadlines of all players are one; whose comes first by a moment ends the session, but
+                // every node knows something of its own about a player that did not come.
+                if code == ErrorCode::SessionPlayersMissing && !self.joined.contains(player) {
+                    note += &format!("; {}", self.why_missing(*player));
+                }
+                failure = failure.about(*player, note);
             }
         }
         Err(failure)
@@ -421,27 +432,35 @@ impl Running {
         let names: Vec<String> = missing.iter().map(ToString::to_string).collect();
         let detail =
             format!("after {:?} these players had not come: {}", self.limits.connect, names.join(", "));
-        let strangers = self.node.links.strangers();
         missing.iter().fold(Failure::new(ErrorCode::SessionPlayersMissing, detail), |failure, player| {
-            let key = self.context.key_of(*player);
-            let status = self.node.links.status(key);
-            let mut note = match status {
-                PeerStatus::Up { .. } => "its node is connected, but its caller did not open this session".to_owned(),
-                PeerStatus::Parked { .. }
-                | PeerStatus::WrongKey { .. }
-                | PeerStatus::Dialling { .. }
-                | PeerStatus::Waiting
-                | PeerStatus::Unexpected => status.to_string(),
-            };
-            for stranger in strangers.iter().filter(|stranger| stranger.player_index == player.0) {
+            failure.about(*player, self.why_missing(*player))
+        })
+    }
+
+    /// What this node knows of a player that did not come.
+    fn why_missing(&self, player: PlayerIndex) -> String {
+        let key = self.context.key_of(player);
+        let status = self.node.links.status(key);
+        let mut note = match status {
+            PeerStatus::Up { .. } => {
+                "its node is connected, but its caller did not open this session".to_owned()
+            }
+            PeerStatus::Parked { .. }
+            | PeerStatus::WrongKey { .. }
+            | PeerStatus::Dialling { .. }
+            | PeerStatus::Waiting
+            | PeerStatus::Unexpected => status.to_string(),
+        };
+        for stranger in self.node.links.strangers() {
+            if stranger.player_index == player.0 {
                 note += &format!(
                     "; a node that says it is player {player} is waiting with public key {}, this session names {}",
                     stranger.fingerprint,
                     key.fingerprint()
                 );
             }
-            failure.about(*player, note)
-        })
+        }
+        note
     }
 }
 

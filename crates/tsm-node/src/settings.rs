@@ -18,6 +18,9 @@ pub struct Settings {
     pub max_sessions: usize,
     /// How long the outcome of a session is kept for a caller that asks again.
     pub outcome_lifetime: Duration,
+    /// Whether a dynamic public key that differs from the configured one is refused instead of
+    /// ignored with a notice.
+    pub reject_conflicting_dynamic_keys: bool,
     /// Which operations are enabled.
     pub features: Features,
 }
@@ -30,6 +33,7 @@ impl Default for Settings {
             reconnect_grace: Duration::from_secs(2),
             max_sessions: 1024,
             outcome_lifetime: Duration::from_secs(600),
+            reject_conflicting_dynamic_keys: false,
             features: Features::ALL,
         }
     }

@@ -64,6 +64,7 @@ pub struct SessionConfig {
     session_id: SessionId,
     players: Vec<u16>,
     dynamic_public_keys: BTreeMap<u16, Vec<u8>>,
+    dynamic_addresses: BTreeMap<u16, String>,
     connect_timeout: Option<Duration>,
     session_timeout: Option<Duration>,
 }
@@ -82,6 +83,7 @@ impl SessionConfig {
             session_id,
             players: players.into_iter().collect(),
             dynamic_public_keys,
+            dynamic_addresses: BTreeMap::new(),
             connect_timeout: None,
             session_timeout: None,
         }
@@ -90,6 +92,13 @@ impl SessionConfig {
     /// A session of players 0 to `count` - 1, all of them in the nodes' configurations.
     pub fn new_static(session_id: SessionId, count: u16) -> Self {
         Self::new(session_id, 0..count, BTreeMap::new())
+    }
+
+    /// Where players listen (`tcp://host:port`), for nodes that would have to connect to them and
+    /// whose configuration does not say where.
+    #[must_use]
+    pub fn with_dynamic_addresses(self, dynamic_addresses: BTreeMap<u16, String>) -> Self {
+        SessionConfig { dynamic_addresses, ..self }
     }
 
     /// How long to wait for all players. Shortens the node's own limit, never lengthens it.
@@ -121,6 +130,11 @@ impl SessionConfig {
                 .dynamic_public_keys
                 .iter()
                 .map(|(player, key)| (player.to_string(), BASE64.encode(key)))
+                .collect(),
+            dynamic_addresses: self
+                .dynamic_addresses
+                .iter()
+                .map(|(player, address)| (player.to_string(), address.clone()))
                 .collect(),
             connect_timeout: self.connect_timeout.map(write_duration),
             session_timeout: self.session_timeout.map(write_duration),

@@ -8,7 +8,7 @@
 //! | module | what it knows |
 //! |---|---|
 //! | `settings` | every section and key: type, bounds, default, whether it is built. The one table. |
-//! | `document`, `reader`, `value`, `template`, `duration` | from TOML to values of the right type |
+//! | `document`, `reader`, `value`, `template` | from TOML to values of the right type |
 //! | `read`, `players`, `secrets` | from values to a node's configuration |
 //! | `reference` | the table as documentation |
 //!
@@ -17,7 +17,6 @@
 //! in the wrong place.
 
 mod document;
-mod duration;
 mod nearest;
 mod players;
 mod problem;
@@ -137,6 +136,8 @@ pub struct SessionLimits {
     pub max_sessions: usize,
     /// How long an outcome is kept for a caller who lost the reply.
     pub outcome_lifetime: Duration,
+    /// Whether a dynamic key that differs from the configured one is an error.
+    pub reject_conflicting_dynamic_keys: bool,
 }
 
 /// What a configuration takes from outside its file.

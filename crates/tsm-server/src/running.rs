@@ -48,6 +48,10 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Store(error) => error.fmt(f),
+            StartError::Links(tsm_transport::StartError::Listen(address, error)) => write!(
+                f,
+                "cannot listen for players on {address}: {error}; choose another [MPCTCPServer] Port or stop what uses it"
+            ),
             StartError::Links(error) => error.fmt(f),
             StartError::Listen(address, error) => write!(
                 f,
@@ -130,6 +134,7 @@ fn settings(config: &NodeConfig) -> Settings {
         session_timeout: config.session.session_timeout,
         max_sessions: config.session.max_sessions,
         outcome_lifetime: config.session.outcome_lifetime,
+        reject_conflicting_dynamic_keys: config.session.reject_conflicting_dynamic_keys,
         features: Features {
             generate_key: enabled(EcdsaFeature::GenerateKey),
             sign: enabled(EcdsaFeature::Sign),

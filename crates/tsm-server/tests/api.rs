@@ -420,6 +420,16 @@ fn bad_fields() -> Vec<(&'static str, &'static str, Value, ErrorCode)> {
         ] {
             cases.push((path, "session.dynamic_public_keys", wrong, Field));
         }
+        for wrong in [
+            json!({ "0": "phone" }),
+            json!({ "0": "ws://phone:9000" }),
+            json!({ "0": "tcp://phone:0" }),
+            json!({ "0": "tcp://phone:9000?color=red" }),
+            json!({ "00": "tcp://phone:9000" }),
+            json!({ "9": "tcp://phone:9000" }),
+        ] {
+            cases.push((path, "session.dynamic_addresses", wrong, Field));
+        }
         for field in ["session.connect_timeout", "session.session_timeout"] {
             for wrong in [
                 json!(5),

@@ -10,18 +10,16 @@
 //! * [`TcpLinks`]: TLS 1.3 with raw public keys over pools of TCP connections.
 //! * [`memory::MemoryNetwork`]: whole networks in one thread, with a hand on every frame.
 
-mod address;
 mod links;
 pub mod memory;
 mod tcp;
 mod tls;
 mod wire;
 
-pub use address::{
-    Address, AddressError, DEFAULT_LIFETIME, DEFAULT_POOL_SIZE, MAX_LIFETIME, MAX_POOL_SIZE, MIN_LIFETIME,
-};
 pub use links::{
     DownReason, Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, ProcessId, Route, SendError,
     Stranger,
 };
 pub use tcp::{Limits, StartError, TcpConfig, TcpLinks};
+
+pub use tsm_types::Address;

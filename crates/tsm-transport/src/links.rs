@@ -6,7 +6,7 @@ use std::time::Duration;
 use borsh::{BorshDeserialize, BorshSerialize};
 use tsm_crypto::identity::Fingerprint;
 
-use crate::address::Address;
+use tsm_types::Address;
 
 /// A player's proven identity. It is given by the link; no message says who sent it.
 pub type PeerKey = tsm_crypto::IdentityPublicKey;

@@ -85,10 +85,12 @@ catalogue! {
         "Give its public key with the session (`dynamic_public_keys`), or add a [Players.N] section with PublicKey to this node's configuration.";
     PlayersDuplicateKey = "players.duplicate_key", Caller, 422, "Two players have the same public key.",
         "Every player has a key of its own: check `dynamic_public_keys` and the configuration.";
+    PlayersConflictingKey = "players.conflicting_key", Caller, 422, "The session gives another public key for a player than this node's configuration has.",
+        "Leave the key out of `dynamic_public_keys` or correct it; this node's configuration sets RejectConflictingDynamicKeys.";
     PlayersOwnKey = "players.own_key", Caller, 422, "The session names another public key for this node than it has.",
         "Use the public key that belongs to the private key in this node's configuration.";
     PlayersNoAddress = "players.no_address", Caller, 422, "This node would have to connect to a player whose address it does not know.",
-        "With direct links the player of lower index connects: add an Address for the player to this node's configuration.";
+        "With direct links the player of lower index connects: give the player's address with the session (`dynamic_addresses`), or add [Players.N] Address to this node's configuration.";
     ThresholdInvalid = "threshold.invalid", Caller, 422, "The threshold does not fit the number of players.",
         "A security threshold t is at least 1 and below the number of players; t + 1 players must sign.";
     CurveUnsupported = "curve.unsupported", Caller, 422, "The curve is not supported.",

@@ -6,7 +6,9 @@
 //!
 //! Nothing here does I/O, and nothing here is secret.
 
+pub mod address;
 pub mod api;
+pub mod duration;
 pub mod error_code;
 pub mod failure;
 pub mod ids;
@@ -15,6 +17,7 @@ pub mod request;
 pub mod session;
 pub mod threshold;
 
+pub use address::{Address, AddressError};
 pub use error_code::ErrorCode;
 pub use failure::{Difference, Failure, PlayerConcern};
 pub use ids::{ApplicationId, Epoch, KeyId, SessionId};

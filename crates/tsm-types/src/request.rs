@@ -10,7 +10,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use tsm_crypto::CurveId;
 
+use crate::address::{Address, AddressError};
 use crate::api::{GenerateKeyBody, KeyReply, SessionBody, SignBody, SignReply};
+use crate::duration;
 use crate::error_code::ErrorCode;
 use crate::failure::Failure;
 use crate::ids::{KeyId, SessionId};
@@ -30,6 +32,8 @@ pub struct SessionRequest {
     pub players: BTreeSet<PlayerIndex>,
     /// Public keys that the caller gives, each of one of `players`.
     pub dynamic_public_keys: BTreeMap<PlayerIndex, PlayerKey>,
+    /// Where players listen, each of one of `players`. Not agreed: each node reaches others its way.
+    pub dynamic_addresses: BTreeMap<PlayerIndex, Address>,
     /// How long to wait for all players; shortens the node's own limit. Not zero.
     pub connect_timeout: Option<Duration>,
     /// How long the whole session may take; shortens the node's own limit. Not zero.
@@ -95,7 +99,19 @@ impl TryFrom<SessionBody> for SessionRequest {
         let players = players(&body.players)?;
         Ok(SessionRequest {
             id: SessionId::new(body.session_id)?,
-            dynamic_public_keys: dynamic_public_keys(&body.dynamic_public_keys, &players)?,
+            dynamic_public_keys: by_player(
+                "dynamic_public_keys",
+                &body.dynamic_public_keys,
+                &players,
+                |text| {
+                    let der =
+                        BASE64.decode(text).map_err(|_| "not standard base64 with padding".to_owned())?;
+                    PlayerKey::from_der(&der).map_err(|error| error.to_string())
+                },
+            )?,
+            dynamic_addresses: by_player("dynamic_addresses", &body.dynamic_addresses, &players, |text| {
+                text.parse().map_err(|error: AddressError| error.to_string())
+            })?,
             players,
             connect_timeout: timeout("connect_timeout", body.connect_timeout.as_deref())?,
             session_timeout: timeout("session_timeout", body.session_timeout.as_deref())?,
@@ -189,26 +205,6 @@ impl TryFrom<SignReply> for Signed {
     }
 }
 
-/// Reads a duration as Go writes it: decimal numbers with units, `1m30s`, `1.5s`, `500ms`.
-///
-/// `None` if it is none, or is longer than 584 years.
-pub fn parse_duration(text: &str) -> Option<Duration> {
-    if text.is_empty() {
-        return None;
-    }
-    let mut rest = text;
-    let mut total: u64 = 0;
-    while !rest.is_empty() {
-        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(number_end);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_end);
-        total = total.checked_add(nanoseconds(number, unit)?)?;
-        rest = tail;
-    }
-    Some(Duration::from_nanos(total))
-}
-
 fn players(indices: &[u16]) -> Result<BTreeSet<PlayerIndex>, Failure> {
     let mut players = BTreeSet::new();
     for index in indices.iter().copied().map(PlayerIndex) {
@@ -223,35 +219,37 @@ fn players(indices: &[u16]) -> Result<BTreeSet<PlayerIndex>, Failure> {
     Ok(players)
 }
 
-fn dynamic_public_keys(
-    keys: &BTreeMap<String, String>,
+/// Reads values that are given by player index, each of a player of the session.
+fn by_player<T>(
+    field: &str,
+    values: &BTreeMap<String, String>,
     players: &BTreeSet<PlayerIndex>,
-) -> Result<BTreeMap<PlayerIndex, PlayerKey>, Failure> {
-    keys.iter()
-        .map(|(index, key)| {
-            // One index, one spelling: `01` beside `1` would be two keys for one player.
+    read: impl Fn(&str) -> Result<T, String>,
+) -> Result<BTreeMap<PlayerIndex, T>, Failure> {
+    values
+        .iter()
+        .map(|(index, value)| {
+            // One index, one spelling: `01` beside `1` would be two values for one player.
             let player = index.parse().ok().map(PlayerIndex).filter(|player| player.to_string() == *index);
             let player = player.ok_or_else(|| {
                 let rule = format!("{} is not a player index from 0 to 65535", excerpt(index));
-                Failure::invalid_field("dynamic_public_keys", &rule)
+                Failure::invalid_field(field, &rule)
             })?;
             let refuse = |rule: &str| {
-                let failure = Failure::invalid_field(&format!("dynamic_public_keys.{player}"), rule);
-                failure.about(player, "its dynamic public key is refused")
+                let failure = Failure::invalid_field(&format!("{field}.{player}"), rule);
+                failure.about(player, format!("refused in `{field}`"))
             };
             if !players.contains(&player) {
                 return Err(refuse("this player is not in `players`"));
             }
-            let der = BASE64.decode(key).map_err(|_| refuse("not standard base64 with padding"))?;
-            let key = PlayerKey::from_der(&der).map_err(|error| refuse(&error.to_string()))?;
-            Ok((player, key))
+            Ok((player, read(value).map_err(|rule| refuse(&rule))?))
         })
         .collect()
 }
 
 fn timeout(field: &str, text: Option<&str>) -> Result<Option<Duration>, Failure> {
     let Some(text) = text else { return Ok(None) };
-    match parse_duration(text) {
+    match duration::parse(text) {
         Some(duration) if !duration.is_zero() => Ok(Some(duration)),
         Some(_) | None => Err(Failure::invalid_field(
             field,
@@ -280,30 +278,6 @@ fn excerpt(text: &str) -> String {
     }
 }
 
-fn nanoseconds(number: &str, unit: &str) -> Option<u64> {
-    let unit: u64 = match unit {
-        "ns" => 1,
-        "us" | "µs" | "μs" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60 * 1_000_000_000,
-        "h" => 3600 * 1_000_000_000,
-        _ => return None,
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
-        return None;
-    }
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut nanoseconds = whole.checked_mul(unit)?;
-    let mut place = unit;
-    for digit in fraction.bytes() {
-        place /= 10;
-        nanoseconds = nanoseconds.checked_add(u64::from(digit - b'0') * place)?;
-    }
-    Some(nanoseconds)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,6 +288,7 @@ mod tests {
             session_id: "run1".into(),
             players: vec![2, 0, 1],
             dynamic_public_keys: [("2".to_owned(), BASE64.encode(key(2).der()))].into(),
+            dynamic_addresses: [("2".to_owned(), "tcp://phone:9000".to_owned())].into(),
             connect_timeout: Some("1m30s".into()),
             session_timeout: None,
         }
@@ -324,6 +299,7 @@ mod tests {
         let request = SessionRequest::try_from(body()).unwrap();
         assert_eq!(request.players.iter().map(|player| player.0).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(request.dynamic_public_keys, [(PlayerIndex(2), key(2))].into());
+        assert_eq!(request.dynamic_addresses, [(PlayerIndex(2), Address::new("phone", 9000))].into());
         assert_eq!(request.connect_timeout, Some(Duration::from_secs(90)));
         assert_eq!(request.session_timeout, None);
     }
@@ -383,17 +359,6 @@ mod tests {
         for threshold in [0, 3, u64::MAX] {
             let body = GenerateKeyBody { session: body(), threshold, curve: "P-256".into(), key_id: None };
             assert_eq!(GenerateKey::try_from(body).unwrap_err().code, ErrorCode::ThresholdInvalid);
-        }
-    }
-
-    #[test]
-    fn durations_are_gos() {
-        let milliseconds = |text| parse_duration(text).map(|duration| duration.as_millis());
-        assert_eq!(milliseconds("1m30s"), Some(90_000));
-        assert_eq!(milliseconds("1.5s"), Some(1_500));
-        assert_eq!(milliseconds("300ms"), Some(300));
-        for wrong in ["", "5", "s", "5 s", "-5s", "1.2.3s", "5S", ".s", "999999999999h"] {
-            assert_eq!(parse_duration(wrong), None, "{wrong:?}");
         }
     }
 

@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use tsm_protocols::keygen::{self, KeygenParameters};
+use tsm_transport::Route;
 use tsm_types::request::{GenerateKey, KeyInfo};
-use tsm_types::{ApplicationId, ErrorCode, Failure, Operation, Session, Threshold};
+use tsm_types::{ApplicationId, ErrorCode, Failure, Operation, PlayerIndex, Session, Threshold};
 
 use super::enabled;
 use super::keys::key_info;
@@ -43,7 +44,7 @@ pub(crate) async fn run(
     };
     let limits = node.limits(&request.session);
     let (id, tag) = (session.id.clone(), session.tag());
-    let work = generate(node.clone(), application.clone(), session, parameters, limits);
+    let work = generate(node.clone(), application.clone(), session, resolved.routes, parameters, limits);
     match node.outcomes.once(node, application, &id, tag, work).await? {
         Outcome::Key(info) => Ok(KeyInfo { notices: resolved.notices, ..info }),
         Outcome::Signed(_) => Err(Failure::new(ErrorCode::NodeFault, "a key generation gave a signature")),
@@ -54,6 +55,7 @@ async fn generate(
     node: Arc<Inner>,
     application: ApplicationId,
     session: Session,
+    routes: Vec<(PlayerIndex, Route)>,
     parameters: KeygenParameters,
     limits: Limits,
 ) -> Result<Outcome, Failure> {
@@ -64,7 +66,7 @@ async fn generate(
         node.refuse(&session.id, &session.players, &failure);
         return Err(failure);
     }
-    let mut running = Running::open(&node, session, limits)?;
+    let mut running = Running::open(&node, session, routes, limits)?;
     let result = make_and_confirm(&node, &application, &mut running, parameters).await;
     running.finish(result)
 }

@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use tsm_protocols::ecdsa::sign;
 use tsm_protocols::{KeyShare, PerPeer};
+use tsm_transport::Route;
 use tsm_types::request::{SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Digest, ErrorCode, Failure, Operation, Players, Session};
+use tsm_types::{ApplicationId, Digest, ErrorCode, Failure, Operation, PlayerIndex, Session};
 
 use super::enabled;
 use crate::certificates;
 use crate::node::Inner;
 use crate::outcomes::Outcome;
+use crate::resolve::Resolved;
 use crate::run::{Limits, Running};
 use crate::vault::key_not_found;
 
@@ -24,7 +26,7 @@ pub(crate) async fn run(
 ) -> Result<Signed, Failure> {
     enabled(node.settings.features.sign, "Sign")?;
     let resolved = node.known.resolve(&request.session)?;
-    let loaded = load(node, application, &request, &resolved.players).await;
+    let loaded = load(node, application, &request, &resolved).await;
     let (share, session) = match loaded {
         Ok(loaded) => loaded,
         Err(failure) => {
@@ -35,7 +37,7 @@ pub(crate) async fn run(
     let digest = Digest::new(request.digest, share.certificate.curve)?;
     let limits = node.limits(&request.session);
     let (id, tag) = (session.id.clone(), session.tag());
-    let work = sign(node.clone(), share, session, digest, limits);
+    let work = sign(node.clone(), share, session, resolved.routes, digest, limits);
     match node.outcomes.once(node, application, &id, tag, work).await? {
         Outcome::Signed(signed) => Ok(Signed { notices: resolved.notices, ..signed }),
         Outcome::Key(_) => Err(Failure::new(ErrorCode::NodeFault, "a signing session gave a key")),
@@ -48,8 +50,9 @@ async fn load(
     node: &Arc<Inner>,
     application: &ApplicationId,
     request: &SignEcdsa,
-    players: &Players,
+    resolved: &Resolved,
 ) -> Result<(KeyShare, Session), Failure> {
+    let players = &resolved.players;
     if !request.path.is_empty() {
         return Err(Failure::new(ErrorCode::PathUnsupported, "the derivation path is not empty"));
     }
@@ -57,7 +60,7 @@ async fn load(
         Some(share) => share,
         None => {
             let patience = node.limits(&request.session).connect;
-            certificates::catch_up(node, application, &request.key_id, players, patience).await?;
+            certificates::catch_up(node, application, &request.key_id, resolved, patience).await?;
             let share = node.vault.key(application, &request.key_id).await?;
             share.ok_or_else(|| key_not_found(&request.key_id))?
         }
@@ -101,10 +104,11 @@ async fn sign(
     node: Arc<Inner>,
     share: KeyShare,
     session: Session,
+    routes: Vec<(PlayerIndex, Route)>,
     digest: Digest,
     limits: Limits,
 ) -> Result<Outcome, Failure> {
-    let mut running = Running::open(&node, session, limits)?;
+    let mut running = Running::open(&node, session, routes, limits)?;
     let result = make_partial(&node, &mut running, share, digest).await;
     running.finish(result)
 }

@@ -672,7 +672,7 @@ fn sides_that_chose_different_states_of_a_renewal_still_sign() {
             if chose_old { old.or(&new, context) } else { new.or(&old, context) }
         });
         let partials: Vec<PartialSignature> = all(outcome).into_values().collect();
-        tsm_crypto::ecdsa::join(&partials[0].common.digest.clone(), &partials).unwrap();
+        join(&partials[0].common.digest.clone(), &partials).unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tsm_crypto::identity::IdentityPublicKey;
-use tsm_transport::{Address, AddressError};
+use tsm_types::{Address, AddressError};
 
 use super::StaticPlayer;
 use super::document::{Document, Found};

@@ -188,6 +188,7 @@ fn session(document: &Document, problems: &mut Problems) -> Option<SessionLimits
         session_timeout: section.duration("SessionTimeout")?,
         max_sessions: section.integer("MaxSessions")?,
         outcome_lifetime: section.duration("OutcomeLifetime")?,
+        reject_conflicting_dynamic_keys: section.flag("RejectConflictingDynamicKeys")?,
     };
     if limits.session_timeout < limits.connect_timeout {
         problems.error(

@@ -285,6 +285,12 @@ pub(super) static SECTIONS: &[Section] = &[
                 "10m",
                 "How long the outcome of a session is kept for a caller who asks again because the reply was lost.",
             ),
+            default(
+                "RejectConflictingDynamicKeys",
+                Kind::Flag,
+                "false",
+                "Refuse a session that gives another public key for a player than this file has, instead of ignoring it with a notice.",
+            ),
         ],
     ),
     not_built(table(

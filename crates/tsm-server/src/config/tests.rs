@@ -13,6 +13,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroizing;
 
+use tsm_crypto::IdentityPublicKey;
+use tsm_types::Address;
+
 use super::*;
 
 /// Every built key is in it.
@@ -67,6 +70,7 @@ ConnectTimeout = "5s"
 SessionTimeout = "1m30s"
 MaxSessions = 20
 OutcomeLifetime = "1h"
+RejectConflictingDynamicKeys = true
 "#;
 
 const OWN_PRIVATE: &str = "MHcCAQEEIKDf8q1LEUHKADBmq4mTxo7t3gLvgfE6gd26g5qO2cProAoGCCqGSM49AwEHoUQDQgAEzsWqmbQ6uG/G7iqAZQXxoReQk0WE6hGw+I8UMyB3Y6jnoEcyefzKklCCEupMWrsV1l79XBRQrvJTxlqMOQ5ahQ==";

@@ -5,10 +5,10 @@ use std::time::Duration;
 use toml::de::{DeString, DeValue};
 use zeroize::Zeroizing;
 
-use super::duration;
 use super::problem::{Place, ProblemCode, Problems};
 use super::settings::{Kind, Setting};
 use super::template::{TemplateError, expand, is_template};
+use tsm_types::duration;
 
 /// A value within the bounds of its kind.
 pub(super) enum Value {

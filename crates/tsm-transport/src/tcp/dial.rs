@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::client::TlsStream;
 
-use crate::address::Address;
 use crate::links::PeerKey;
 use crate::tcp::connection::{Greeted, greet, run};
 use crate::tcp::limits::{FIRST_RETRY, LONGEST_RETRY};
@@ -17,6 +16,7 @@ use crate::tcp::peer::{Chore, DialProblem};
 use crate::tcp::shared::Shared;
 use crate::tls::{WrongKey, proven_key, server_name};
 use crate::wire::ReadError;
+use tsm_types::Address;
 
 /// Looks after one peer for as long as it is expected.
 pub(crate) async fn keep(shared: Arc<Shared>, peer: PeerKey, changed: Arc<Notify>) {

@@ -35,6 +35,7 @@ fn the_seeds_files_are_read_as_they_are() {
         session_timeout: Duration::from_secs(60),
         max_sessions: 1024,
         outcome_lifetime: Duration::from_secs(600),
+        reject_conflicting_dynamic_keys: false,
     };
     for (index, text, own_key, players, mpc_port, path, password, login) in [
         (
@@ -113,6 +114,7 @@ fn every_built_key_arrives() {
         session_timeout: Duration::from_secs(90),
         max_sessions: 20,
         outcome_lifetime: Duration::from_secs(3600),
+        reject_conflicting_dynamic_keys: true,
     };
     assert_eq!(config.session, limits);
 }

@@ -5,6 +5,8 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::duration;
+
 /// Two connections: one can be renewed or lost while the other carries on.
 pub const DEFAULT_POOL_SIZE: u16 = 2;
 /// More sockets than this between one pair of nodes bring nothing.
@@ -227,51 +229,9 @@ fn parse_number(text: &str) -> Option<u16> {
 }
 
 fn parse_lifetime(text: &str) -> Result<Duration, AddressError> {
-    parse_duration(text)
+    duration::parse(text)
         .filter(|lifetime| (MIN_LIFETIME..=MAX_LIFETIME).contains(lifetime))
         .ok_or_else(|| AddressError::Lifetime(text.to_owned()))
-}
-
-/// A duration as Go writes it: decimal numbers with units, `1h30m`, `1.5s`, `500ms`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    if text.is_empty() {
-        return None;
-    }
-    let mut rest = text;
-    let mut total: u64 = 0;
-    while !rest.is_empty() {
-        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(number_end);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_end);
-        total = total.checked_add(nanoseconds(number, unit)?)?;
-        rest = tail;
-    }
-    Some(Duration::from_nanos(total))
-}
-
-fn nanoseconds(number: &str, unit: &str) -> Option<u64> {
-    let unit: u64 = match unit {
-        "ns" => 1,
-        "us" | "µs" | "μs" => 1_000,
-        "ms" => 1_000_000,
-        "s" => 1_000_000_000,
-        "m" => 60 * 1_000_000_000,
-        "h" => 3600 * 1_000_000_000,
-        _ => return None,
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
-        return None;
-    }
-    let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let mut nanoseconds = whole.checked_mul(unit)?;
-    let mut place = unit;
-    for digit in fraction.bytes() {
-        place /= 10;
-        nanoseconds = nanoseconds.checked_add(u64::from(digit - b'0') * place)?;
-    }
-    Some(nanoseconds)
 }
 
 #[cfg(test)]
