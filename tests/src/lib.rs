@@ -15,19 +15,28 @@ use tsm_transport::memory::MemoryNetwork;
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, Failure, KeyId, PlayerIndex, PlayerKey, SessionId};
 
+pub mod frames;
+
 /// A network of players 0 to n - 1. Player 0 is dynamic at all others, as in the user's document.
 pub struct Network {
     /// The links, for tests that tamper with them.
     pub links: MemoryNetwork,
+    /// Who asks.
+    pub application: ApplicationId,
     members: BTreeMap<u16, Member>,
     settings: Settings,
     seed: u64,
+    /// Players below this are dynamic: nobody's configuration has their keys.
+    dynamic_below: u16,
 }
 
+#[derive(Clone)]
 struct Member {
     identity: Arc<IdentityKey>,
     store: Memory,
     node: Node,
+    /// How often it was started, so that no process draws what an earlier one drew.
+    starts: u64,
 }
 
 /// What each asked player's caller got.
@@ -41,19 +50,48 @@ impl Network {
 
     /// Starts `players` nodes with the same settings each.
     pub async fn start_with(players: u16, seed: u64, settings: Settings) -> Self {
+        Self::start_network(players, seed, settings, 1).await
+    }
+
+    /// Starts `players` nodes that all know each other only by what callers say.
+    pub async fn start_all_dynamic(players: u16, seed: u64) -> Self {
+        Self::start_network(players, seed, Settings::default(), players).await
+    }
+
+    async fn start_network(players: u16, seed: u64, settings: Settings, dynamic_below: u16) -> Self {
         // `RUST_LOG=debug cargo test ...` shows what the nodes log.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let links = MemoryNetwork::new();
-        let mut network = Network { links, members: BTreeMap::new(), settings, seed };
+        let (members, application) = (BTreeMap::new(), application());
+        let mut network = Network { links, application, members, settings, seed, dynamic_below };
         let identities: BTreeMap<u16, Arc<IdentityKey>> =
             (0..players).map(|player| (player, Arc::new(identity(seed, player)))).collect();
         for player in 0..players {
             let store = Memory::new();
-            let node = network.run(player, &identities, &store).await;
-            network.members.insert(player, Member { identity: identities[&player].clone(), store, node });
+            let node = network.run(player, &identities, &store, 1).await;
+            let identity = identities[&player].clone();
+            network.members.insert(player, Member { identity, store, node, starts: 1 });
         }
         network
+    }
+
+    /// The same nodes with another node of another tenant as player 0: a second phone.
+    pub async fn with_another_player_0(&self, number: u64, application: &str) -> Network {
+        let mut other = Network {
+            links: self.links.clone(),
+            application: ApplicationId::new(application).expect("a valid application ID"),
+            members: self.members.clone(),
+            settings: self.settings.clone(),
+            seed: self.seed ^ (number << 16),
+            dynamic_below: self.dynamic_below,
+        };
+        let (identity, store) = (Arc::new(identity(other.seed, 0)), Memory::new());
+        let mut identities = other.identities();
+        identities.insert(0, identity.clone());
+        let node = other.run(0, &identities, &store, 1).await;
+        other.members.insert(0, Member { identity, store, node, starts: 1 });
+        other
     }
 
     /// Stops a node and starts it again on the same database, as after a crash.
@@ -61,20 +99,35 @@ impl Network {
         self.links.disconnect(self.key(player));
         self.member(player).node.stop().await;
         self.member(player).store.restart();
-        let identities = self.members.iter().map(|(p, member)| (*p, member.identity.clone())).collect();
-        let store = self.member(player).store.clone();
-        let node = self.run(player, &identities, &store).await;
-        self.members.get_mut(&player).expect("a member").node = node;
+        let (store, starts) = (self.member(player).store.clone(), self.member(player).starts + 1);
+        let node = self.run(player, &self.identities(), &store, starts).await;
+        let member = self.members.get_mut(&player).expect("a member");
+        (member.node, member.starts) = (node, starts);
         self.links.reconnect(self.key(player));
     }
 
-    async fn run(&self, player: u16, identities: &BTreeMap<u16, Arc<IdentityKey>>, store: &Memory) -> Node {
+    fn identities(&self) -> BTreeMap<u16, Arc<IdentityKey>> {
+        self.members.iter().map(|(player, member)| (*player, member.identity.clone())).collect()
+    }
+
+    async fn run(
+        &self,
+        player: u16,
+        identities: &BTreeMap<u16, Arc<IdentityKey>>,
+        store: &Memory,
+        starts: u64,
+    ) -> Node {
         let identity = identities[&player].clone();
-        let password = Secret::new(format!("master password {player}"));
-        let sealed = SealedStore::open(store, password, Stretch::CHEAPEST).await.expect("the store opens");
+        let sealed = open_store(player, store).await;
         let (links, events) = self.links.node(identity.public().clone(), player);
         let known = identities.iter().filter(|(other, _)| **other != 0 && **other != player);
-        let players = known.map(|(other, identity)| (PlayerIndex(*other), static_player(*other, identity)));
+        let players = known.map(|(other, identity)| {
+            let mut configured = static_player(*other, identity);
+            if *other < self.dynamic_below {
+                configured.public_key = None;
+            }
+            (PlayerIndex(*other), configured)
+        });
         Node::start(NodeParts {
             player: PlayerIndex(player),
             identity: identity.clone(),
@@ -82,7 +135,7 @@ impl Network {
             links,
             events,
             store: sealed,
-            compute: Compute::inline(self.seed ^ u64::from(player), &identity),
+            compute: Compute::inline(self.seed ^ u64::from(player) ^ ((starts - 1) << 40), &identity),
             settings: self.settings.clone(),
         })
     }
@@ -106,13 +159,20 @@ impl Network {
         self.member(player).identity.public()
     }
 
-    /// A session of these players, with player 0's key given dynamically.
+    /// A player's whole identity, with its private key.
+    pub fn identity(&self, player: u16) -> &IdentityKey {
+        &self.member(player).identity
+    }
+
+    /// A session of these players, with the keys of dynamic ones.
     pub fn session(&self, id: &str, players: &[u16]) -> SessionRequest {
-        let dynamic = players.contains(&0).then(|| (PlayerIndex(0), self.key(0).clone()));
+        let dynamic = players.iter().filter(|player| **player < self.dynamic_below);
+        let dynamic = dynamic.map(|player| (PlayerIndex(*player), self.key(*player).clone()));
         SessionRequest {
             id: SessionId::new(id).expect("a valid session ID"),
             players: players.iter().copied().map(PlayerIndex).collect::<BTreeSet<_>>(),
-            dynamic_public_keys: dynamic.into_iter().collect(),
+            dynamic_public_keys: dynamic.collect(),
+            dynamic_addresses: BTreeMap::new(),
             connect_timeout: None,
             session_timeout: None,
         }
@@ -128,7 +188,8 @@ impl Network {
         let request = GenerateKey { session: session.clone(), curve, threshold, key_id: None };
         self.ask(session, |node| {
             let request = request.clone();
-            async move { node.generate_key(&application(), request).await }
+            let application = self.application.clone();
+            async move { node.generate_key(&application, request).await }
         })
         .await
     }
@@ -143,7 +204,8 @@ impl Network {
         };
         self.ask(session, |node| {
             let request = request.clone();
-            async move { node.sign(&application(), request).await }
+            let application = self.application.clone();
+            async move { node.sign(&application, request).await }
         })
         .await
     }
@@ -181,6 +243,17 @@ impl Network {
 /// The application that the tests log in to.
 pub fn application() -> ApplicationId {
     ApplicationId::new("demoapp").expect("a valid application ID")
+}
+
+/// The password under which [`Network`] seals a player's store.
+pub fn master_password(player: u16) -> String {
+    format!("master password {player}")
+}
+
+/// Opens a player's database as its node does.
+pub async fn open_store(player: u16, store: &Memory) -> SealedStore {
+    let password = Secret::new(master_password(player));
+    SealedStore::open(store, password, Stretch::CHEAPEST).await.expect("the store opens")
 }
 
 fn identity(seed: u64, player: u16) -> IdentityKey {

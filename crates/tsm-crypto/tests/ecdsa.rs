@@ -1,5 +1,7 @@
 //! Joining and verifying: what is accepted, what is refused, and what foreign code says of it.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use tsm_crypto::ecdsa::{JoinError, PartialSignature, join, partial_of_whole_key, verify};
 use tsm_crypto::hedged::test_rng;
 use tsm_crypto::{Curve, CurveId, P256, P384, P521, Secp256k1, with_curve};

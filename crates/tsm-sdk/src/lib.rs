@@ -62,3 +62,8 @@ pub use tsm_crypto::CurveId;
 pub use tsm_crypto::ecdsa::Signature;
 pub use tsm_types::api::{ReadyReply, VersionReply};
 pub use tsm_types::{Difference, ErrorCode, Failure, PlayerConcern, PlayerIndex};
+
+/// The README's Rust compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

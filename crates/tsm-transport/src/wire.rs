@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn s_27_no_announced_length_or_kind_is_believed() {
+    async fn s27_no_announced_length_or_kind_is_believed() {
         let over = u32::try_from(MAX_FRAME_BYTES + 1).unwrap();
         let table: [(u32, u8); 8] =
             [(over, 1), (u32::MAX, 1), (7, 2), (9, 3), (1, 4), (1, 5), (u32::MAX, 6), (0, 0)];
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn s_28_room_grows_with_what_arrived_not_with_what_was_announced() {
+    async fn s28_room_grows_with_what_arrived_not_with_what_was_announced() {
         let (mut writer, mut reader) = pipe();
         let announced = u32::try_from(MAX_FRAME_BYTES).unwrap();
         writer.write_all(&announced.to_le_bytes()).await.unwrap();

@@ -93,12 +93,25 @@ async fn s99_another_dynamic_key_at_one_caller_is_named_with_both_fingerprints()
 
 #[tokio::test(start_paused = true)]
 async fn a_wrong_dynamic_key_at_all_callers_ends_with_the_waiting_key_in_the_error() {
+    wrong_dynamic_key_at_all_callers(|_| None).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_learns_from_another_that_players_are_missing_is_told_the_waiting_key_too() {
+    let of_player_1 = Some(std::time::Duration::from_secs(5));
+    wrong_dynamic_key_at_all_callers(|player| of_player_1.filter(|_| player == PlayerIndex(1))).await;
+}
+
+async fn wrong_dynamic_key_at_all_callers(
+    connect_timeout: impl Fn(PlayerIndex) -> Option<std::time::Duration>,
+) {
     let network = Network::start(3, 1).await;
     let wrong = IdentityKey::generate(&mut tsm_crypto::hedged::test_rng(99)).public().clone();
     let session = network.session("run", &[0, 1, 2]);
     let answers = network
         .ask(&session, |node| {
             let mut request = request(&session);
+            request.session.connect_timeout = connect_timeout(node.player());
             if node.player() != PlayerIndex(0) {
                 request.session.dynamic_public_keys.insert(PlayerIndex(0), wrong.clone());
             }

@@ -52,7 +52,8 @@ fn assert_recoverable(public_key: &[u8], digest: &[u8; 32], signature: &ecdsa::S
 
 #[tokio::test(start_paused = true)]
 async fn every_curve_gives_signatures_that_aws_lc_accepts() {
-    let cases: [(CurveId, &'static dyn VerificationAlgorithm, fn(&[u8]) -> Vec<u8>); 4] = [
+    type Case = (CurveId, &'static dyn VerificationAlgorithm, fn(&[u8]) -> Vec<u8>);
+    let cases: [Case; 4] = [
         (CurveId::Secp256k1, &signature::ECDSA_P256K1_SHA256_ASN1, sha256),
         (CurveId::P256, &signature::ECDSA_P256_SHA256_ASN1, sha256),
         (CurveId::P384, &signature::ECDSA_P384_SHA384_ASN1, sha384),

@@ -1,8 +1,21 @@
-//! All whole-network tests, in one binary.
+//! All whole-network tests, in one binary, and the sources' own rules.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod assurance;
+mod blame;
+mod bombs;
 mod crashes;
 mod disagreement;
+mod exactness;
 mod failures;
 mod honest;
+mod keys;
 mod pairs;
+mod replay;
+mod secrecy;
+mod silence;
+mod source_rules;
+mod sources;
+mod tenants;
 mod wire;

@@ -223,6 +223,32 @@ fn c2_any_changed_bit_of_the_message_is_noticed() {
 }
 
 #[test]
+fn s19_the_streams_of_an_extension_depend_on_nonce_and_session_each_for_itself() {
+    let (_, b_side) = honest_pair(9);
+    // With the same choices, the corrections differ as the streams do.
+    let corrections = |nonce: [u8; 32], ssid: &[u8; 32]| {
+        let context = ExtensionContext { ssid, ..CONTEXT };
+        let choices = Secret::new([0; MAX_BLOCKS]);
+        let (_, message) = ReceiverExtension::<Secp256k1>::with_choices(&b_side, &context, nonce, choices);
+        message.corrections
+    };
+    // Exclusive-or of nonce and session is the same in the last: it must not be what the streams hang on.
+    let runs = [
+        corrections([0; 32], &[0; 32]),
+        corrections([1; 32], &[0; 32]),
+        corrections([0; 32], &[1; 32]),
+        corrections([1; 32], &[1; 32]),
+    ];
+    let bits = runs[0].len() as u32 * 8;
+    for (place, one) in runs.iter().enumerate() {
+        for two in &runs[place + 1..] {
+            let differing: u32 = one.iter().zip(two).map(|(one, two)| (one ^ two).count_ones()).sum();
+            assert!(differing.abs_diff(bits / 2) < bits / 20, "{differing} of {bits} bits differ");
+        }
+    }
+}
+
+#[test]
 fn c2_a_message_of_another_session_direction_player_pair_or_curve_is_refused() {
     let Run { a_side, b_side, message, .. } = run::<Secp256k1>(7);
     let (other_a, _) = honest_pair(8);

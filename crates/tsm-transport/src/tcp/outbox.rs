@@ -450,7 +450,7 @@ mod tests {
     }
 
     #[test]
-    fn s_105_pings_that_nobody_collects_are_refused() {
+    fn s105_pings_that_nobody_collects_are_refused() {
         let mut outbox = outbox(&[1]);
         for number in 0..MAX_WAITING_PONGS as u64 {
             outbox.answer_ping(1, number).unwrap();

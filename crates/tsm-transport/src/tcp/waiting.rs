@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn s_105_a_source_over_its_limit_displaces_its_own_oldest() {
+    fn s105_a_source_over_its_limit_displaces_its_own_oldest() {
         let mut room = WaitingRoom::new(100, 2);
         for (id, source) in [(1, B), (2, A), (3, A), (4, A)] {
             room.enter(id, source, id);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn s_105_in_a_full_room_the_busiest_source_gives_way() {
+    fn s105_in_a_full_room_the_busiest_source_gives_way() {
         let mut room = WaitingRoom::new(3, 3);
         for (id, source) in [(1, B), (2, A), (3, A), (4, B), (5, A)] {
             room.enter(id, source, id);

@@ -40,7 +40,7 @@ async fn joined(a: &mut Node<TcpLinks>, b: &mut Node<TcpLinks>, route: Route) {
 }
 
 #[tokio::test]
-async fn s_98_another_key_than_the_expected_one_is_refused_and_both_fingerprints_are_told() {
+async fn s98_another_key_than_the_expected_one_is_refused_and_both_fingerprints_are_told() {
     let (mut a, b) = (tcp(1), tcp(2));
     let _b_expects = b.links.expect(&a.key, Route::Wait);
     // The address of the second, the key of a third.
@@ -211,7 +211,7 @@ async fn who_finds_the_last_connection_closing_is_told_when_there_is_another() {
 }
 
 #[tokio::test]
-async fn s_96_what_passes_on_the_wire_shows_neither_frames_nor_keys() {
+async fn s96_what_passes_on_the_wire_shows_neither_frames_nor_keys() {
     let marker = b"a share that nobody may see on the wire";
     let (mut a, mut b) = (tcp(1), tcp(2));
     let proxy = Proxy::before(&b.route).await;

@@ -35,7 +35,7 @@ async fn is_refused(node: &Node<TcpLinks>, config: rustls::ClientConfig) -> bool
 }
 
 #[tokio::test]
-async fn s_98_certificates_no_keys_stolen_keys_and_tls_1_2_are_refused() {
+async fn s98_certificates_no_keys_stolen_keys_and_tls_1_2_are_refused() {
     let node = tcp(2);
     let me = identity(1);
     let _expects = node.links.expect(me.public(), Route::Wait);
@@ -72,7 +72,7 @@ impl ResolvesServerCert for AsCertificate {
 }
 
 #[tokio::test]
-async fn s_98_the_dialler_takes_no_certificate_even_of_the_expected_key() {
+async fn s98_the_dialler_takes_no_certificate_even_of_the_expected_key() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let key = identity(2);
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -117,7 +117,7 @@ async fn a_stranger_that_leaves_is_no_longer_listed() {
 }
 
 #[tokio::test]
-async fn s_105_a_parked_link_may_not_send_frames_or_chatter() {
+async fn s105_a_parked_link_may_not_send_frames_or_chatter() {
     let node = tcp(2);
     let chatter = unit(8, 2, &[0; 8]).repeat(100);
     for words in [unit(1, 1, &[0]), unit(1 << 20, 1, &[]), chatter] {
@@ -128,7 +128,7 @@ async fn s_105_a_parked_link_may_not_send_frames_or_chatter() {
 }
 
 #[tokio::test]
-async fn s_105_a_flood_of_strangers_keeps_64_places_and_does_not_hold_up_a_known_peer() {
+async fn s105_a_flood_of_strangers_keeps_64_places_and_does_not_hold_up_a_known_peer() {
     let mut node = tcp(2);
     let place = node.links.local_addr().unwrap();
     let mut flood = Vec::new();
@@ -155,7 +155,7 @@ async fn s_105_a_flood_of_strangers_keeps_64_places_and_does_not_hold_up_a_known
 }
 
 #[tokio::test]
-async fn s_33_junk_and_half_open_connections_do_not_disturb() {
+async fn s33_junk_and_half_open_connections_do_not_disturb() {
     let mut node = tcp_with(identity(2), 2, 0, Limits { handshakes: 64, ..limits() });
     let place = node.links.local_addr().unwrap();
     let mut junk = Vec::new();
@@ -191,7 +191,7 @@ async fn handshake_and_hello_must_come_in_time() {
 }
 
 #[tokio::test]
-async fn s_27_an_expected_peer_that_breaks_the_rules_loses_its_connection_only() {
+async fn s27_an_expected_peer_that_breaks_the_rules_loses_its_connection_only() {
     let mut node = tcp(2);
     let _expects = node.links.expect(&public(1), Route::Wait);
     let over = u32::try_from(MAX_FRAME_BYTES + 1).unwrap();
@@ -216,7 +216,7 @@ async fn s_27_an_expected_peer_that_breaks_the_rules_loses_its_connection_only()
 }
 
 #[tokio::test]
-async fn s_105_one_peer_cannot_open_connections_without_end() {
+async fn s105_one_peer_cannot_open_connections_without_end() {
     let node = tcp(2);
     let _expects = node.links.expect(&public(1), Route::Wait);
     let mut streams = Vec::new();

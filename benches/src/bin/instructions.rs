@@ -1,0 +1,86 @@
+//! Runs one workload so and so often, for callgrind to count (`benches/instructions.sh`).
+//!
+//! Instructions of n runs less those of one are those of n - 1 runs without set-up.
+
+use std::hint::black_box;
+use std::process::ExitCode;
+
+use tsm_benches::{floor, ours, rival};
+use tsm_types::{CurveId, PlayerIndex};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [name, runs] = &arguments[..] else { return usage() };
+    let Ok(runs) = runs.parse() else { return usage() };
+    match name.as_str() {
+        "ours-sign-2" => our_signature(CurveId::Secp256k1, 2, runs),
+        "ours-sign-3" => our_signature(CurveId::Secp256k1, 3, runs),
+        "ours-sign-2-p256" => our_signature(CurveId::P256, 2, runs),
+        "ours-join" => {
+            let (mut network, shares) = our_key(CurveId::Secp256k1);
+            let partials = network.sign(&shares, 2);
+            repeat(runs, || ours::join_and_verify(&partials));
+        }
+        "ours-key" => {
+            let mut network = ours::Network::new(3);
+            repeat(runs, || network.generate_key(CurveId::Secp256k1, 1));
+        }
+        "ours-pair" => {
+            let mut network = ours::Network::new(2);
+            repeat(runs, || network.set_up_pair(PlayerIndex(0), PlayerIndex(1)));
+        }
+        "rival-sign-2" => rival_signature::<k256::Secp256k1>(2, runs),
+        "rival-sign-3" => rival_signature::<k256::Secp256k1>(3, runs),
+        "rival-sign-2-p256" => rival_signature::<p256::NistP256>(2, runs),
+        "rival-sign-2-join" => {
+            let mut network = rival::Network::new(2, 3);
+            let parties = network.deal_key::<k256::Secp256k1>();
+            repeat(runs, || network.sign(&parties).join_and_verify());
+        }
+        "rival-key" => {
+            let mut network = rival::Network::new(2, 3);
+            repeat(runs, || network.generate_key::<k256::Secp256k1>());
+        }
+        "k256-sign" => {
+            let signer = floor::K256::new();
+            repeat(runs, || signer.sign());
+        }
+        "secp256k1-sign" => {
+            let signer = floor::Libsecp256k1::new();
+            repeat(runs, || signer.sign());
+        }
+        _ => return usage(),
+    }
+    ExitCode::SUCCESS
+}
+
+fn our_signature(curve: CurveId, signers: usize, runs: u32) {
+    let (mut network, shares) = our_key(curve);
+    repeat(runs, || network.sign(&shares, signers));
+}
+
+fn our_key(curve: CurveId) -> (ours::Network, ours::Shares) {
+    let mut network = ours::Network::new(3);
+    network.set_up_pairs();
+    let shares = network.generate_key(curve, 1);
+    (network, shares)
+}
+
+fn rival_signature<C: rival::Curve>(signers: u8, runs: u32) {
+    let mut network = rival::Network::new(signers, 3);
+    let parties = network.deal_key::<C>();
+    repeat(runs, || {
+        network.sign(&parties);
+    });
+}
+
+fn repeat<T>(runs: u32, mut work: impl FnMut() -> T) {
+    for _ in 0..runs {
+        black_box(work());
+    }
+}
+
+fn usage() -> ExitCode {
+    eprintln!("usage: instructions WORKLOAD RUNS; the workloads are listed in benches/instructions.sh");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,81 @@
+//! `tsm explain`: the catalogue of errors.
+
+use clap::Args;
+use serde_json::json;
+use tsm_sdk::ErrorCode;
+use tsm_types::error_code::Actor;
+
+use crate::error::CommandError;
+use crate::output::OutputArgs;
+
+/// Explain an error code, or list them all
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The code, such as session.disagreement
+    #[arg(value_parser = code)]
+    code: Option<ErrorCode>,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+}
+
+impl Explain {
+    pub(crate) fn run(self) -> Result<(), CommandError> {
+        match self.code {
+            Some(code) => self.output.print(&entry(code), text(code)),
+            None => {
+                let entries: Vec<_> = ErrorCode::ALL.iter().copied().map(entry).collect();
+                let width = ErrorCode::ALL.iter().map(|code| code.as_str().len()).max().unwrap_or(0);
+                let lines =
+                    ErrorCode::ALL.iter().map(|code| format!("{:width$}  {}", code.as_str(), code.title()));
+                self.output.print(&json!({ "codes": entries }), lines.collect::<Vec<_>>().join("\n"))
+            }
+        }
+    }
+}
+
+fn code(text: &str) -> Result<ErrorCode, String> {
+    ErrorCode::from_code(text).ok_or_else(|| "there is no such code; `tsm explain` lists all".to_owned())
+}
+
+fn text(code: ErrorCode) -> String {
+    let acts = match code.actor() {
+        Actor::Caller => "the caller can repair it",
+        Actor::Player => "a player, which the error names, is away, disagrees or misbehaved",
+        Actor::Node => "the operator of the node that answered, or did not",
+    };
+    format!(
+        "{code}: {}\n  who must act: {acts}\n  HTTP status:  {}\n  hint: {}",
+        code.title(),
+        code.http_status(),
+        code.hint()
+    )
+}
+
+fn entry(code: ErrorCode) -> serde_json::Value {
+    let actor = match code.actor() {
+        Actor::Caller => "caller",
+        Actor::Player => "player",
+        Actor::Node => "node",
+    };
+    json!({
+        "code": code.as_str(),
+        "title": code.title(),
+        "actor": actor,
+        "http_status": code.http_status(),
+        "hint": code.hint(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_explanation_says_who_must_act_and_what_to_do() {
+        for code in ErrorCode::ALL.iter().copied() {
+            let text = text(code);
+            assert!(text.contains(code.hint()) && text.contains("who must act"), "{text}");
+            assert_eq!(entry(code)["http_status"], code.http_status());
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! docs/assurance.md against the code: every rule has a row, every row names tests that exist, and
+//! every test that is named after a rule stands in that rule's row.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use crate::sources::{self, Source};
+
+const BEGIN: &str = "<!-- figures: written by the test -->\n";
+const END: &str = "<!-- end of figures -->";
+
+/// What may stand in place of tests.
+const REASONS: [&str; 3] = ["does not apply: ", "review rule: ", "not yet: "];
+
+/// Rules beyond the two ranges that the page must have.
+const FURTHER_RULES: [u32; 7] = [80, 87, 88, 111, 112, 113, 117];
+
+/// Every rule and check that must have a row.
+fn required() -> BTreeSet<String> {
+    let rules = (1..=65).chain(95..=108).chain(FURTHER_RULES).map(|number| format!("S-{number:02}"));
+    let numbered = |letter: char, last: u32| (1..=last).map(move |number| format!("{letter}{number}"));
+    rules.chain(numbered('K', 7)).chain(numbered('C', 11)).chain(numbered('N', 3)).collect()
+}
+
+fn path() -> PathBuf {
+    sources::root().join("docs/assurance.md")
+}
+
+fn page() -> String {
+    std::fs::read_to_string(path()).expect("docs/assurance.md is readable")
+}
+
+/// Rules with the last cell of their rows. A rule has one row.
+fn rows(page: &str) -> BTreeMap<String, String> {
+    let mut rows = BTreeMap::new();
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [rule, _, _, tests] = cells[..] else { continue };
+        if tests != "tests" && !tests.starts_with("---") {
+            assert!(rows.insert(rule.to_owned(), tests.to_owned()).is_none(), "{rule} has two rows");
+        }
+    }
+    rows
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The tests that a row names.
+fn tests_of(cell: &str) -> Vec<&str> {
+    if REASONS.iter().any(|reason| cell.starts_with(reason)) { Vec::new() } else { quoted(cell) }
+}
+
+/// Names of all test functions. Suites that run for several backends are functions that a macro calls.
+fn test_functions(all: &[Source]) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for source in all {
+        let is_suite = source.path.ends_with("suite.rs") || source.path.ends_with("conformance.rs");
+        let mut attributes = String::new();
+        for line in source.text.lines().map(str::trim) {
+            if line.starts_with("#[") {
+                attributes += line;
+                continue;
+            }
+            if let Some(name) = function(line)
+                && (is_suite || (attributes.contains("test") && !attributes.contains("cfg(test)")))
+            {
+                names.insert(name.to_owned());
+            }
+            attributes.clear();
+        }
+    }
+    names
+}
+
+fn function(line: &str) -> Option<&str> {
+    let declared = line.split_once("fn ").filter(|(before, _)| {
+        before.split_whitespace().all(|word| ["pub", "pub(crate)", "async"].contains(&word))
+    })?;
+    declared.1.split(['(', '<']).next()
+}
+
+/// The rules and checks with which a test's name begins: `c2_and_s41_...` has two.
+fn rules_of(name: &str) -> Vec<String> {
+    name.split('_')
+        .filter(|word| *word != "and")
+        .map_while(|word| {
+            let (letter, number) = word.split_at_checked(1)?;
+            let number: u32 = number.parse().ok()?;
+            match letter {
+                "s" => Some(format!("S-{number:02}")),
+                "c" | "k" | "n" => Some(format!("{}{number}", letter.to_uppercase())),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn every_rule_has_a_row_with_tests_or_an_allowed_reason() {
+    let page = page();
+    let rows = rows(&page);
+    let missing: Vec<String> = required().into_iter().filter(|rule| !rows.contains_key(rule)).collect();
+    assert!(missing.is_empty(), "no row in docs/assurance.md: {missing:?}");
+    for (rule, cell) in &rows {
+        let has_reason =
+            REASONS.iter().any(|reason| cell.strip_prefix(reason).is_some_and(|why| why.len() > 10));
+        assert!(has_reason || !tests_of(cell).is_empty(), "{rule}: neither tests nor a reason: {cell:?}");
+    }
+}
+
+#[test]
+fn every_test_that_the_page_names_exists() {
+    let page = page();
+    let functions = test_functions(&sources::rust());
+    let mut gone = Vec::new();
+    for (rule, cell) in rows(&page) {
+        gone.extend(
+            tests_of(&cell)
+                .into_iter()
+                .filter(|name| !functions.contains(*name))
+                .map(|name| format!("{rule}: {name}")),
+        );
+    }
+    assert!(gone.is_empty(), "named in docs/assurance.md but nowhere a test: {gone:#?}");
+}
+
+#[test]
+fn every_test_named_after_a_rule_stands_in_its_row() {
+    let page = page();
+    let rows = rows(&page);
+    let mut missing = Vec::new();
+    for name in test_functions(&sources::rust()) {
+        for rule in rules_of(&name) {
+            let stands = rows.get(&rule).is_some_and(|cell| tests_of(cell).contains(&name.as_str()));
+            if !stands {
+                missing.push(format!("{rule}: {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "not in docs/assurance.md: {missing:#?}");
+}
+
+/// Counts that the page states.
+fn figures(page: &str) -> String {
+    let rows = rows(page);
+    let count = |is: &dyn Fn(&str) -> bool| rows.values().filter(|cell| is(cell)).count();
+    let tests: BTreeSet<&str> = rows.values().flat_map(|cell| tests_of(cell)).collect();
+    let [not_applicable, reviewed, missing] = REASONS.map(|reason| count(&|cell| cell.starts_with(reason)));
+    format!(
+        "| rules and checks | held by tests | of these in part | by review | do not apply | not yet | different tests named |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n\
+         | {} | {} | {} | {reviewed} | {not_applicable} | {missing} | {} |\n",
+        rows.len(),
+        count(&|cell| !tests_of(cell).is_empty()),
+        count(&|cell| !tests_of(cell).is_empty() && cell.contains("not yet: ")),
+        tests.len(),
+    )
+}
+
+#[test]
+fn the_figures_on_the_page_are_right() {
+    let page = page();
+    let (before, rest) = page.split_once(BEGIN).expect("the page has a place for figures");
+    let (written, after) = rest.split_once(END).expect("the place for figures ends");
+    let right = figures(&page);
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path(), format!("{before}{BEGIN}{right}{END}{after}")).expect("the page is writable");
+        return;
+    }
+    assert_eq!(written, right, "renew them with UPDATE_DOCS=1");
+}
