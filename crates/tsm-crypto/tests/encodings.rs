@@ -1,5 +1,7 @@
 //! Everything that is decoded is canonical, on its curve, in range and not the identity (S-24).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use elliptic_curve::pkcs8::{EncodePrivateKey, EncodePublicKey};
 use elliptic_curve::{Field, Group};
 use num_bigint::BigUint;
