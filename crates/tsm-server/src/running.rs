@@ -11,14 +11,14 @@ use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tsm_node::{Compute, Features, Node, NodeParts, Settings};
+use tsm_node::{Compute, Node, NodeParts};
 use tsm_storage::{SealedStore, Sqlite, StoreError, Stretch};
 use tsm_transport::{TcpConfig, TcpLinks};
 use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, Failure, KeyId, PlayerIndex};
 
 use crate::api::{About, NodeApi};
-use crate::config::{EcdsaFeature, NodeConfig};
+use crate::config::NodeConfig;
 use crate::server;
 
 /// How long links may take to send what is queued when the node stops.
@@ -72,7 +72,7 @@ impl RunningNode {
     /// Starts a node whose database, if it is new, gets its own cost of stretching the password.
     #[doc(hidden)]
     pub async fn start_with(config: NodeConfig, stretch: Stretch) -> Result<Self, StartError> {
-        let settings = settings(&config);
+        let settings = config.session.settings(&config.ecdsa);
         let NodeConfig { player, identity, players, mpc_listen, sdk_listen, database, api_keys, .. } = config;
         let identity = Arc::new(identity);
         let sqlite = Sqlite::new(database.data_source.expose()).map_err(StartError::Store)?;
@@ -124,23 +124,6 @@ impl RunningNode {
             tracing::error!(%error, "the API ended in a panic");
         }
         self.links.stop(LINK_DRAIN).await;
-    }
-}
-
-fn settings(config: &NodeConfig) -> Settings {
-    let enabled = |feature| config.ecdsa.contains(&feature);
-    Settings {
-        connect_timeout: config.session.connect_timeout,
-        session_timeout: config.session.session_timeout,
-        max_sessions: config.session.max_sessions,
-        outcome_lifetime: config.session.outcome_lifetime,
-        reject_conflicting_dynamic_keys: config.session.reject_conflicting_dynamic_keys,
-        features: Features {
-            generate_key: enabled(EcdsaFeature::GenerateKey),
-            sign: enabled(EcdsaFeature::Sign),
-            public_key: enabled(EcdsaFeature::PublicKey),
-        },
-        ..Settings::default()
     }
 }
 

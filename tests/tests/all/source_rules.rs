@@ -6,13 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::sources::{self, production};
 
 const PURE: [&str; 2] = ["tsm-crypto", "tsm-protocols"];
-const ALL_CRATES: [&str; 9] = [
+const ALL_CRATES: [&str; 10] = [
     "tsm-crypto",
     "tsm-types",
     "tsm-protocols",
     "tsm-transport",
     "tsm-storage",
     "tsm-node",
+    "tsm-config",
     "tsm-server",
     "tsm-sdk",
     "tsm",
@@ -59,11 +60,11 @@ fn s09_hashes_are_called_in_the_transcript_and_where_another_format_asks_for_the
                 "fingerprints are SHA-256 of the DER key, so that openssl shows the same",
             ),
             (
-                "crates/tsm-server/src/auth.rs",
+                "crates/tsm-config/src/auth.rs",
                 2,
                 "API keys are configured as SHA-256, as the format of the file says",
             ),
-            ("crates/tsm-server/src/config/secrets.rs", 2, "notices a configured hash of the empty key"),
+            ("crates/tsm-config/src/secrets.rs", 2, "notices a configured hash of the empty key"),
         ],
     );
     // The command line makes what the configuration wants, and hashes messages for its user.

@@ -2,9 +2,9 @@
 
 use super::*;
 
-const NODE_0: &str = include_str!("../../../../../deploy/config0.toml");
-const NODE_1: &str = include_str!("../../../../../deploy/config1.toml");
-const NODE_2: &str = include_str!("../../../../../deploy/config2.toml");
+const NODE_0: &str = include_str!("../../../../deploy/config0.toml");
+const NODE_1: &str = include_str!("../../../../deploy/config1.toml");
+const NODE_2: &str = include_str!("../../../../deploy/config2.toml");
 
 fn public(base64: &str) -> Option<IdentityPublicKey> {
     Some(IdentityPublicKey::from_der(&BASE64.decode(base64).unwrap()).unwrap())

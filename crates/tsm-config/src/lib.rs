@@ -1,7 +1,8 @@
 //! The configuration file of a node.
 //!
 //! A file is read once, at start, into a [`NodeConfig`] in which everything is valid; inside the
-//! node nobody asks again. A file with mistakes is refused whole, with **all** its mistakes, each
+//! node nobody asks again. An app that embeds a node reads an [`EmbeddedConfig`]: the same file
+//! without what serves SDKs. A file with mistakes is refused whole, with **all** its mistakes, each
 //! with its line and with what to do about it. Files of the system that our users come from are
 //! accepted as they are; what they know of it and we do not have yet is refused by name.
 //!
@@ -11,11 +12,13 @@
 //! | `document`, `reader`, `value`, `template` | from TOML to values of the right type |
 //! | `read`, `players`, `secrets` | from values to a node's configuration |
 //! | `reference` | the table as documentation |
+//! | [`auth`] | login with the API keys of a file |
 //!
 //! Secrets: private key, passwords and the database's DSN are wiped when dropped and appear in no
 //! problem and no `Debug` output (rule S-107). No problem quotes any value of the file, since a secret may stand
 //! in the wrong place.
 
+pub mod auth;
 mod document;
 mod nearest;
 mod players;
@@ -39,13 +42,14 @@ use std::time::Duration;
 
 use tsm_crypto::identity::IdentityKey;
 use tsm_crypto::secret::Secret;
+use tsm_node::{Features, Settings};
 use zeroize::Zeroizing;
 
 pub use problem::{ConfigProblem, ProblemCode};
 pub use reference::reference;
 pub use tsm_node::StaticPlayer;
 
-use crate::auth::ApiKeys;
+use auth::ApiKeys;
 use document::Document;
 use problem::{Place, Problems};
 
@@ -69,6 +73,27 @@ pub struct NodeConfig {
     pub database: DatabaseConfig,
     /// Who may log in.
     pub api_keys: ApiKeys,
+    /// The enabled operations of the ECDSA engine; none if it is off.
+    pub ecdsa: BTreeSet<EcdsaFeature>,
+    /// Bounds of a session.
+    pub session: SessionLimits,
+    /// What is worth saying, but does not keep the node from starting.
+    pub warnings: Vec<ConfigProblem>,
+}
+
+/// The configuration of a node inside an app: no server, no login.
+#[derive(Debug)]
+pub struct EmbeddedConfig {
+    /// The player that this node is.
+    pub player: u16,
+    /// The player's key.
+    pub identity: IdentityKey,
+    /// The static players by index, without this node.
+    pub players: BTreeMap<u16, StaticPlayer>,
+    /// Where players with a lower index reach this node; `None` if it only dials.
+    pub mpc_listen: Option<SocketAddr>,
+    /// Where key shares are kept.
+    pub database: DatabaseConfig,
     /// The enabled operations of the ECDSA engine; none if it is off.
     pub ecdsa: BTreeSet<EcdsaFeature>,
     /// Bounds of a session.
@@ -140,6 +165,26 @@ pub struct SessionLimits {
     pub reject_conflicting_dynamic_keys: bool,
 }
 
+impl SessionLimits {
+    /// What the engine is told of a file's times, limits and enabled operations.
+    pub fn settings(&self, ecdsa: &BTreeSet<EcdsaFeature>) -> Settings {
+        let enabled = |feature| ecdsa.contains(&feature);
+        Settings {
+            connect_timeout: self.connect_timeout,
+            session_timeout: self.session_timeout,
+            max_sessions: self.max_sessions,
+            outcome_lifetime: self.outcome_lifetime,
+            reject_conflicting_dynamic_keys: self.reject_conflicting_dynamic_keys,
+            features: Features {
+                generate_key: enabled(EcdsaFeature::GenerateKey),
+                sign: enabled(EcdsaFeature::Sign),
+                public_key: enabled(EcdsaFeature::PublicKey),
+            },
+            ..Settings::default()
+        }
+    }
+}
+
 /// What a configuration takes from outside its file.
 pub struct Outside<'a> {
     /// Looks up an environment variable.
@@ -171,17 +216,51 @@ pub fn parse(text: &str) -> Result<NodeConfig, Vec<ConfigProblem>> {
 
 /// As [`parse`], with another outside world.
 pub fn parse_with(text: &str, outside: &Outside<'_>) -> Result<NodeConfig, Vec<ConfigProblem>> {
+    let (config, warnings) = read_with(text, outside, Purpose::Serving, read::node_config)?;
+    Ok(NodeConfig { warnings, ..config })
+}
+
+/// Reads the configuration of a node inside an app, with the environment and files of this process.
+///
+/// `[SDKServer]` and `[[Authentication.APIKeys]]` are not needed; where a file has them, they are
+/// checked and then ignored, with a warning. All else is as in [`parse`].
+pub fn parse_embedded(text: &str) -> Result<EmbeddedConfig, Vec<ConfigProblem>> {
+    parse_embedded_with(text, &Outside { variable: &|name| std::env::var(name).ok(), file: &read_file })
+}
+
+/// As [`parse_embedded`], with another outside world.
+pub fn parse_embedded_with(text: &str, outside: &Outside<'_>) -> Result<EmbeddedConfig, Vec<ConfigProblem>> {
+    let (config, warnings) = read_with(text, outside, Purpose::Embedded, read::embedded_config)?;
+    Ok(EmbeddedConfig { warnings, ..config })
+}
+
+/// What a file is read for: it decides which sections are required.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// A node that serves SDKs.
+    Serving,
+    /// A node inside an app.
+    Embedded,
+}
+
+/// A configuration and its warnings, or every error.
+fn read_with<C>(
+    text: &str,
+    outside: &Outside<'_>,
+    purpose: Purpose,
+    read: impl FnOnce(&Document, &Outside<'_>, &mut Problems) -> Option<C>,
+) -> Result<(C, Vec<ConfigProblem>), Vec<ConfigProblem>> {
     let mut problems = Problems::default();
     if text.len() > MAX_FILE_BYTES {
         let what = format!("the file has more than {MAX_FILE_BYTES} bytes");
         problems.error(ProblemCode::TooLong, &Place::nowhere(""), what, "check that this is the right file");
         return Err(problems.errors);
     }
-    let document = Document::read(text, outside.variable, &mut problems);
-    let config = read::node_config(&document, outside, &mut problems);
+    let document = Document::read(text, purpose, outside.variable, &mut problems);
+    let config = read(&document, outside, &mut problems);
     let (errors, warnings) = problems.finish();
     match config {
-        Some(config) if errors.is_empty() => Ok(NodeConfig { warnings, ..config }),
+        Some(config) if errors.is_empty() => Ok((config, warnings)),
         _ => Err(errors),
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::Purpose;
 use super::problem::{Place, ProblemCode, Problems};
 use super::reader::Reader;
 use super::settings::{Need, Section};
@@ -34,12 +35,13 @@ impl Document {
     /// Reads a text, noting every problem.
     pub(super) fn read(
         text: &str,
+        purpose: Purpose,
         variable: &dyn Fn(&str) -> Option<String>,
         problems: &mut Problems,
     ) -> Document {
         let lines = Lines::of(text);
         let (root, syntax) = DeTable::parse_recoverable(text);
-        let found = Reader::new(&lines, variable, problems).read(root.into_inner());
+        let found = Reader::new(&lines, variable, problems).read(root.into_inner(), purpose);
         for error in &syntax {
             note_syntax_error(text, error, &lines, problems);
         }

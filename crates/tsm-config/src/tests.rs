@@ -3,6 +3,7 @@
 mod bad_files;
 mod deployed;
 mod documentation;
+mod embedded;
 mod good_files;
 mod secrecy;
 
@@ -80,6 +81,10 @@ const PUBLIC_2: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE/t4PfL0KQQAWpZ1q6Cik
 
 /// What the tests' environment and files hold.
 fn parse_here(text: &str) -> Result<NodeConfig, Vec<ConfigProblem>> {
+    outside(|outside| parse_with(text, outside))
+}
+
+fn outside<T>(read: impl FnOnce(&Outside<'_>) -> T) -> T {
     let variable = |name: &str| {
         let value = match name {
             "KEY" => OWN_PRIVATE,
@@ -97,7 +102,7 @@ fn parse_here(text: &str) -> Result<NodeConfig, Vec<ConfigProblem>> {
         Some("/key/binary") => Ok(Zeroizing::new(vec![0xff, 0xfe])),
         _ => Err(io::ErrorKind::NotFound.into()),
     };
-    parse_with(text, &Outside { variable: &variable, file: &file })
+    read(&Outside { variable: &variable, file: &file })
 }
 
 fn good(text: &str) -> NodeConfig {

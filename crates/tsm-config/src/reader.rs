@@ -2,6 +2,7 @@
 
 use toml::de::{DeTable, DeValue};
 
+use super::Purpose;
 use super::document::{Found, Lines};
 use super::nearest::nearest;
 use super::problem::{Place, ProblemCode, Problems};
@@ -27,8 +28,8 @@ impl<'a> Reader<'a> {
     }
 
     /// The sections of a file.
-    pub(super) fn read(mut self, root: DeTable<'_>) -> Vec<Found> {
-        self.missing_sections(&root);
+    pub(super) fn read(mut self, root: DeTable<'_>, purpose: Purpose) -> Vec<Found> {
+        self.missing_sections(&root, purpose);
         self.inside(root, &Position::root(), None);
         self.found
     }
@@ -131,8 +132,9 @@ impl<'a> Reader<'a> {
         self.found.push(found);
     }
 
-    fn missing_sections(&mut self, root: &DeTable<'_>) {
-        for section in SECTIONS.iter().filter(|section| section.required) {
+    fn missing_sections(&mut self, root: &DeTable<'_>, purpose: Purpose) {
+        let wanted = |section: &&Section| section.required && section.is_for(purpose);
+        for section in SECTIONS.iter().filter(wanted) {
             if !root.contains_key(section.path) {
                 self.problems.error(
                     ProblemCode::Missing,

@@ -116,6 +116,8 @@ codes! {
     EmptyPlayer = "config.empty_player",
     /// Warning: players that would have to dial this node, which does not listen.
     NotListening = "config.not_listening",
+    /// Warning: a section that a node inside an app does not use.
+    NotUsed = "config.not_used",
     /// Warning: no operation is enabled.
     NothingEnabled = "config.nothing_enabled",
 }

@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use super::Purpose;
+
 /// A section of the file.
 #[derive(Debug)]
 pub(super) struct Section {
@@ -76,6 +78,14 @@ impl Section {
         self.settings.iter().find(|setting| setting.key == key)
     }
 
+    /// Whether a node of this purpose uses the section.
+    pub(super) fn is_for(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::Serving => true,
+            Purpose::Embedded => !SERVING_ONLY.contains(&self.path),
+        }
+    }
+
     /// The path with the brackets of its form.
     pub(super) fn header(&self) -> String {
         match self.form {
@@ -84,6 +94,9 @@ impl Section {
         }
     }
 }
+
+/// The sections that serve SDKs. A node inside an app is called by the app itself.
+pub(super) const SERVING_ONLY: [&str; 2] = ["SDKServer", "Authentication.APIKeys"];
 
 const KEY: Kind = Kind::Text { max_bytes: 4096 };
 const TEXT: Kind = Kind::Text { max_bytes: 4096 };
@@ -185,7 +198,7 @@ pub(super) static SECTIONS: &[Section] = &[
     ),
     needed(table(
         "SDKServer",
-        "Where SDKs reach this node.",
+        "Where SDKs reach this node. A node inside an app has none.",
         &[
             required("Port", PORT, "HTTP port for SDKs."),
             default(

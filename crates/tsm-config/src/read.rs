@@ -11,43 +11,84 @@ use super::document::{Document, Found};
 use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
-    DatabaseConfig, DatabaseDriver, EcdsaFeature, NodeConfig, Outside, SessionLimits, secrets, settings,
+    DatabaseConfig, DatabaseDriver, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside, SessionLimits,
+    secrets, settings,
 };
 use crate::auth::{ApiKeyEntry, ApiKeys};
 
-/// The whole configuration; `None` only if `problems` has errors.
+/// The configuration of a node that serves SDKs; `None` only if `problems` has errors.
 pub(super) fn node_config(
     document: &Document,
     outside: &Outside<'_>,
     problems: &mut Problems,
 ) -> Option<NodeConfig> {
-    let own = document.one("Player");
-    let player = own.and_then(|own| own.integer::<u16>("Index"));
-    let identity = own.and_then(|own| secrets::private_key(own, problems));
     let mpc_server = document.one("MPCTCPServer");
-    let own =
-        Own { index: player, key: identity.as_ref().map(|key| key.public()), listens: mpc_server.is_some() };
-    let players = players(document, &own, problems);
-
-    let sdk_server = document.one("SDKServer");
-    let sdk_listen = sdk_server.and_then(|server| listen(server, problems));
+    let sdk_listen = document.one("SDKServer").and_then(|server| listen(server, problems));
     let mpc_listen = mpc_server.and_then(|server| listen(server, problems));
     if let (Some(sdk), Some(mpc), Some(server)) = (sdk_listen, mpc_listen, mpc_server) {
         check_ports(sdk, mpc, &server.place_of("Port"), problems);
     }
+    let api_keys = api_keys(document, problems);
+    let inside = inside(document, mpc_listen, outside, problems);
+    let EmbeddedConfig { player, identity, players, mpc_listen, database, ecdsa, session, warnings } =
+        inside?;
+    Some(NodeConfig {
+        player,
+        identity,
+        players,
+        mpc_listen,
+        sdk_listen: sdk_listen?,
+        database,
+        api_keys: api_keys?,
+        ecdsa,
+        session,
+        warnings,
+    })
+}
+
+/// The configuration of a node inside an app; `None` only if `problems` has errors.
+pub(super) fn embedded_config(
+    document: &Document,
+    outside: &Outside<'_>,
+    problems: &mut Problems,
+) -> Option<EmbeddedConfig> {
+    for path in settings::SERVING_ONLY {
+        if let Some(found) = document.one(path) {
+            problems.warn(
+                ProblemCode::NotUsed,
+                &found.place,
+                "a node inside an app serves no SDK: the section is ignored",
+                "nothing needs to be done; the section can be removed",
+            );
+        }
+    }
+    let mpc_listen = document.one("MPCTCPServer").and_then(|server| listen(server, problems));
+    inside(document, mpc_listen, outside, problems)
+}
+
+/// What both kinds of node have; `None` only if `problems` has errors.
+fn inside(
+    document: &Document,
+    mpc_listen: Option<SocketAddr>,
+    outside: &Outside<'_>,
+    problems: &mut Problems,
+) -> Option<EmbeddedConfig> {
+    let own = document.one("Player");
+    let player = own.and_then(|own| own.integer::<u16>("Index"));
+    let identity = own.and_then(|own| secrets::private_key(own, problems));
+    let listens = document.one("MPCTCPServer").is_some();
+    let own = Own { index: player, key: identity.as_ref().map(|key| key.public()), listens };
+    let players = players(document, &own, problems);
 
     let database = document.one("Database").and_then(|section| database(section, outside, problems));
-    let api_keys = api_keys(document, problems);
     let ecdsa = ecdsa(document, problems);
     let session = session(document, problems);
-    Some(NodeConfig {
+    Some(EmbeddedConfig {
         player: player?,
         identity: identity?,
         players,
         mpc_listen,
-        sdk_listen: sdk_listen?,
         database: database?,
-        api_keys: api_keys?,
         ecdsa,
         session: session?,
         warnings: Vec::new(),
