@@ -13,11 +13,13 @@
 //! | What happens on a sign request? | `operations/sign.rs` |
 //! | Where does the state of two processes live? | `pairs.rs` |
 //! | What is stored of a key? | `vault.rs` |
+//! | What do a server and an app start? | `linked.rs` |
 //!
 //! Errors are [`tsm_types::Failure`]s: a code, the players concerned, and what to do.
 
 mod certificates;
 mod compute;
+mod linked;
 mod node;
 mod operations;
 mod outcomes;
@@ -32,6 +34,7 @@ mod vectors;
 mod wire;
 
 pub use compute::Compute;
+pub use linked::{LinkedNode, LinkedParts};
 pub use node::{Node, NodeParts};
 pub use settings::{Features, Settings, StaticPlayer};
 pub use wire::WIRE_VERSION;

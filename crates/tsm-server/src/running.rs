@@ -5,15 +5,13 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tsm_node::{Compute, Node, NodeParts};
+use tsm_node::{LinkedNode, LinkedParts, Node};
 use tsm_storage::{SealedStore, Sqlite, StoreError, Stretch};
-use tsm_transport::{TcpConfig, TcpLinks};
 use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, Failure, KeyId, PlayerIndex};
 
@@ -21,13 +19,9 @@ use crate::api::{About, NodeApi};
 use crate::config::NodeConfig;
 use crate::server;
 
-/// How long links may take to send what is queued when the node stops.
-const LINK_DRAIN: Duration = Duration::from_secs(2);
-
 /// A running node. Stops when [`stop`](Self::stop) is called.
 pub struct RunningNode {
-    node: Node,
-    links: Arc<TcpLinks>,
+    inside: LinkedNode,
     sdk_address: SocketAddr,
     api: JoinHandle<()>,
     stopping: CancellationToken,
@@ -74,31 +68,26 @@ impl RunningNode {
     pub async fn start_with(config: NodeConfig, stretch: Stretch) -> Result<Self, StartError> {
         let settings = config.session.settings(&config.ecdsa);
         let NodeConfig { player, identity, players, mpc_listen, sdk_listen, database, api_keys, .. } = config;
-        let identity = Arc::new(identity);
         let sqlite = Sqlite::new(database.data_source.expose()).map_err(StartError::Store)?;
         let store =
             SealedStore::open(&sqlite, database.master_password, stretch).await.map_err(StartError::Store)?;
         let listener =
             TcpListener::bind(sdk_listen).await.map_err(|error| StartError::Listen(sdk_listen, error))?;
         let sdk_address = listener.local_addr().map_err(|error| StartError::Listen(sdk_listen, error))?;
-        let link_config =
-            TcpConfig { identity: identity.clone(), player, listen: mpc_listen, limits: Default::default() };
-        let (links, events) = TcpLinks::start(link_config).map_err(StartError::Links)?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let node = Node::start(NodeParts {
+        let inside = LinkedNode::start(LinkedParts {
             player: PlayerIndex(player),
-            compute: Compute::pool(threads, &identity),
             identity,
             players: players.into_iter().map(|(index, player)| (PlayerIndex(index), player)).collect(),
-            links: links.clone(),
-            events,
+            listen: mpc_listen,
             store,
             settings,
-        });
+        })
+        .map_err(StartError::Links)?;
         let stopping = CancellationToken::new();
         let shutdown = stopping.clone().cancelled_owned();
-        let api = tokio::spawn(server::serve(listener, Arc::new(node.clone()), Arc::new(api_keys), shutdown));
-        Ok(RunningNode { node, links, sdk_address, api, stopping })
+        let node = Arc::new(inside.node().clone());
+        let api = tokio::spawn(server::serve(listener, node, Arc::new(api_keys), shutdown));
+        Ok(RunningNode { inside, sdk_address, api, stopping })
     }
 
     /// Where SDKs reach the node.
@@ -108,22 +97,23 @@ impl RunningNode {
 
     /// Where players of lower index reach the node, if it listens.
     pub fn mpc_address(&self) -> Option<SocketAddr> {
-        self.links.local_addr()
+        self.inside.mpc_address()
     }
 
     /// The engine.
     pub fn node(&self) -> &Node {
-        &self.node
+        self.inside.node()
     }
 
     /// Ends all sessions, telling callers and players why, and frees ports and database.
     pub async fn stop(self) {
-        self.node.stop().await;
+        // First the sessions: their callers are told through the API.
+        self.inside.node().stop().await;
         self.stopping.cancel();
         if let Err(error) = self.api.await {
             tracing::error!(%error, "the API ended in a panic");
         }
-        self.links.stop(LINK_DRAIN).await;
+        self.inside.stop().await;
     }
 }
 

@@ -40,6 +40,11 @@ impl DataSource {
         Ok(source)
     }
 
+    /// A file, whatever characters its path has.
+    pub(crate) fn file(path: PathBuf) -> Self {
+        DataSource { place: Place::File(path), busy_timeout: DEFAULT_BUSY_TIMEOUT }
+    }
+
     fn apply(&mut self, key: &str, value: &str) -> Result<(), StoreError> {
         let lower = value.to_ascii_lowercase();
         match key {

@@ -44,6 +44,11 @@ impl Sqlite {
         Ok(Sqlite { source: DataSource::parse(data_source_name)?, max_pages: None })
     }
 
+    /// The database in the file at this path, with default options.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        Sqlite { source: DataSource::file(path.into()), max_pages: None }
+    }
+
     /// Lets the file grow to so many pages of 4 KiB only, to try what happens on a full disk.
     #[doc(hidden)]
     #[must_use]

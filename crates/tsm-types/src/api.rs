@@ -14,6 +14,9 @@ use crate::players::PlayerIndex;
 /// Path prefix of this version.
 pub const PREFIX: &str = "/v1";
 
+/// The API's version, as [`VersionReply`] tells it.
+pub const API_VERSION: u32 = 1;
+
 /// The largest request body, in bytes: the largest valid one (32 players with P-521 keys) takes a
 /// quarter of it.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;

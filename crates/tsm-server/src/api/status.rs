@@ -6,13 +6,10 @@ use axum::http::StatusCode;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use tsm_node::WIRE_VERSION;
-use tsm_types::api::{ReadyReply, VersionReply};
+use tsm_types::api::{API_VERSION, ReadyReply, VersionReply};
 
 use super::Shared;
 use super::login::Caller;
-
-/// Version of the HTTP API.
-const API_VERSION: u32 = 1;
 
 /// The process runs.
 pub(super) async fn ping() -> &'static str {
