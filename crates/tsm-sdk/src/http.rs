@@ -4,14 +4,20 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, Response, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tsm_types::api::{AUTHORIZATION_SCHEME, Problem};
-use tsm_types::{ErrorCode, Failure};
+use tsm_types::api::{
+    AUTHORIZATION_SCHEME, GenerateKeyBody, KeyReply, KeysReply, Problem, ReadyReply, SignBody, SignReply,
+    VersionReply,
+};
+use tsm_types::request::{KeyInfo, Signed};
+use tsm_types::{ErrorCode, Failure, KeyId};
 
 use crate::configuration::{Configuration, NodeUrl};
+use crate::node::Node;
 
 /// How long connecting may take, login and TLS not counted.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,41 +35,102 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// their differences take a tenth.
 const MAX_REPLY_BYTES: usize = 256 * 1024;
 
-/// A node, and the connections to it.
-pub(crate) struct Node {
+/// Room for the IDs of a million keys.
+const MAX_KEYS_REPLY_BYTES: usize = 70_000_000;
+
+/// No node's configuration allows more. That a node is gone is found out much sooner, by the
+/// connection's keepalive.
+const LONGEST_SESSION: Duration = Duration::from_secs(3600);
+
+/// For the way there and back, and for a busy node.
+const REPLY_GRACE: Duration = Duration::from_secs(15);
+
+/// A node at a URL, and the connections to it.
+pub(crate) struct RemoteNode {
     url: NodeUrl,
     authorization: Option<HeaderValue>,
     connections: reqwest::Client,
 }
 
-impl fmt::Debug for Node {
+impl fmt::Debug for RemoteNode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Node").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("RemoteNode").field("url", &self.url).finish_non_exhaustive()
     }
+}
+
+#[async_trait]
+impl Node for RemoteNode {
+    async fn version(&self) -> Result<VersionReply, Failure> {
+        self.call(Call::get("/v1/version")).await
+    }
+
+    async fn ready(&self) -> Result<ReadyReply, Failure> {
+        self.call(Call { also_accepts: Some(503), ..Call::get("/ready") }).await
+    }
+
+    async fn generate_key(
+        &self,
+        body: GenerateKeyBody,
+        timeout: Option<Duration>,
+    ) -> Result<KeyInfo, Failure> {
+        let call = Call { timeout: reply_timeout(timeout), ..Call::post("/v1/ecdsa/generate-key", &body) };
+        let reply: KeyReply = self.call(call).await?;
+        KeyInfo::try_from(reply).map_err(|failure| self.at(failure))
+    }
+
+    async fn sign(&self, body: SignBody, timeout: Option<Duration>) -> Result<Signed, Failure> {
+        let call = Call { timeout: reply_timeout(timeout), ..Call::post("/v1/ecdsa/sign", &body) };
+        let reply: SignReply = self.call(call).await?;
+        Signed::try_from(reply).map_err(|failure| self.at(failure))
+    }
+
+    async fn key_info(&self, key_id: &KeyId) -> Result<KeyInfo, Failure> {
+        let reply: KeyReply = self.call(Call::get(&format!("/v1/ecdsa/keys/{key_id}/public-key"))).await?;
+        KeyInfo::try_from(reply).map_err(|failure| self.at(failure))
+    }
+
+    async fn list_keys(&self) -> Result<Vec<String>, Failure> {
+        let call = Call { max_reply_bytes: MAX_KEYS_REPLY_BYTES, ..Call::get("/v1/keys") };
+        let reply: KeysReply = self.call(call).await?;
+        Ok(reply.key_ids)
+    }
+
+    async fn delete_key_share(&self, key_id: &KeyId) -> Result<(), Failure> {
+        self.attempt_twice(&Call::delete(&format!("/v1/keys/{key_id}"))).await.map(|_| ())
+    }
+
+    fn at(&self, failure: Failure) -> Failure {
+        Failure { detail: format!("{}: {}", self.url, failure.detail), ..failure }
+    }
+}
+
+/// Longer than the session can take, so that the node's own reason arrives first.
+fn reply_timeout(session: Option<Duration>) -> Duration {
+    session.unwrap_or(LONGEST_SESSION).min(LONGEST_SESSION) + REPLY_GRACE
 }
 
 /// A call of the API.
-pub(crate) struct Call {
-    pub(crate) method: Method,
-    pub(crate) path: String,
-    pub(crate) body: Option<Vec<u8>>,
+struct Call {
+    method: Method,
+    path: String,
+    body: Option<Vec<u8>>,
     /// For the whole call, from connecting to the last byte.
-    pub(crate) timeout: Duration,
-    pub(crate) max_reply_bytes: usize,
+    timeout: Duration,
+    max_reply_bytes: usize,
     /// A status that is a reply like success, although it is an error by its number.
-    pub(crate) also_accepts: Option<u16>,
+    also_accepts: Option<u16>,
 }
 
 impl Call {
-    pub(crate) fn get(path: &str) -> Self {
+    fn get(path: &str) -> Self {
         Self::new(Method::GET, path, None)
     }
 
-    pub(crate) fn delete(path: &str) -> Self {
+    fn delete(path: &str) -> Self {
         Self::new(Method::DELETE, path, None)
     }
 
-    pub(crate) fn post(path: &str, body: &impl Serialize) -> Self {
+    fn post(path: &str, body: &impl Serialize) -> Self {
         let body = serde_json::to_vec(body).expect("our bodies are strings and numbers");
         Self::new(Method::POST, path, Some(body))
     }
@@ -93,7 +160,7 @@ enum Attempt {
     Failed(Failure),
 }
 
-impl Node {
+impl RemoteNode {
     pub(crate) fn new(configuration: Configuration) -> Result<Self, Failure> {
         let authorization = configuration.api_key.map(|key| {
             let header = format!("{AUTHORIZATION_SCHEME} {}", key.expose());
@@ -119,11 +186,11 @@ impl Node {
                 let detail = format!("{}: no HTTP client: {}", configuration.url, cause(&error));
                 Failure::new(ErrorCode::NodeUnreachable, detail)
             })?;
-        Ok(Node { url: configuration.url, authorization, connections })
+        Ok(RemoteNode { url: configuration.url, authorization, connections })
     }
 
     /// Makes a call and reads its reply.
-    pub(crate) async fn call<R: DeserializeOwned>(&self, call: Call) -> Result<R, Failure> {
+    async fn call<R: DeserializeOwned>(&self, call: Call) -> Result<R, Failure> {
         let reply = self.attempt_twice(&call).await?;
         serde_json::from_slice(&reply).map_err(|error| {
             self.failure(
@@ -131,16 +198,6 @@ impl Node {
                 &format!("the reply is not what the API description says: {error}"),
             )
         })
-    }
-
-    /// Makes a call whose success has nothing to say.
-    pub(crate) async fn call_without_reply(&self, call: Call) -> Result<(), Failure> {
-        self.attempt_twice(&call).await.map(|_| ())
-    }
-
-    /// Says at which node it happened.
-    pub(crate) fn at(&self, failure: Failure) -> Failure {
-        Failure { detail: format!("{}: {}", self.url, failure.detail), ..failure }
     }
 
     fn failure(&self, code: ErrorCode, detail: &str) -> Failure {
@@ -251,10 +308,18 @@ mod tests {
     async fn a_silent_node_is_given_up() {
         let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
-        let node = Node::new(Configuration::new(&url).unwrap()).unwrap();
+        let node = RemoteNode::new(Configuration::new(&url).unwrap()).unwrap();
         let call = Call { timeout: Duration::from_millis(50), ..Call::get("/ping") };
-        let failure = node.call_without_reply(call).await.unwrap_err();
+        let failure = node.attempt_twice(&call).await.unwrap_err();
         assert_eq!(failure.code, ErrorCode::NodeUnreachable);
         assert_eq!(failure.detail, format!("{url}: no reply within 50ms"));
+    }
+
+    #[test]
+    fn the_nodes_own_reason_arrives_before_the_sdk_gives_up() {
+        assert_eq!(reply_timeout(None), LONGEST_SESSION + REPLY_GRACE);
+        let minute = Duration::from_secs(60);
+        assert_eq!(reply_timeout(Some(minute)), minute + REPLY_GRACE);
+        assert_eq!(reply_timeout(Some(Duration::MAX)), LONGEST_SESSION + REPLY_GRACE);
     }
 }

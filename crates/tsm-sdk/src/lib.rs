@@ -41,22 +41,57 @@
 //! # }
 //! ```
 //!
+//! # A node inside an app
+//!
+//! With the feature `embedded`, an app runs a node of its own: an `EmbeddedNode` has its own key and
+//! database, opens no port, and gives a [`Client`] with the very same calls. `docs/phones.md` is the
+//! guide, `examples/phones.rs` a whole program.
+//!
+//! # Features
+//!
+//! | feature | brings | default |
+//! |---|---|---|
+//! | `remote` | clients of nodes at `http://` addresses | yes |
+//! | `https` | the same at `https://` addresses, and `remote` | yes |
+//! | `embedded` | `EmbeddedNode` | no |
+//!
+//! Without any of them the crate joins and verifies signatures ([`ecdsa`]), without any network.
+//!
+//! # Errors
+//!
 //! Whatever goes wrong is a [`Failure`]: a stable [`ErrorCode`], what happened, the players
 //! concerned, and what to do about it. [`Client`] says what happens when a call is dropped or its
 //! connection breaks.
 
 pub mod ecdsa;
 
+#[cfg(any(feature = "remote", feature = "embedded"))]
 mod client;
+#[cfg(feature = "remote")]
 mod configuration;
+#[cfg(feature = "embedded")]
+mod embedded;
+#[cfg(feature = "remote")]
 mod http;
+#[cfg(any(feature = "remote", feature = "embedded"))]
+mod node;
 mod public_key;
+#[cfg(any(feature = "remote", feature = "embedded"))]
 mod session;
 
+#[cfg(any(feature = "remote", feature = "embedded"))]
 pub use client::{Client, KeyManagement};
+#[cfg(feature = "remote")]
 pub use configuration::{ApiKey, Configuration};
+#[cfg(any(feature = "remote", feature = "embedded"))]
 pub use ecdsa::{GeneratedKey, SignResult};
+#[cfg(feature = "embedded")]
+pub use embedded::{
+    ConfigProblem, Database, EmbeddedConfig, EmbeddedNode, IdentityKey, StartError, StoreError,
+    generate_identity,
+};
 pub use public_key::PublicKey;
+#[cfg(any(feature = "remote", feature = "embedded"))]
 pub use session::{SessionConfig, SessionId};
 pub use tsm_crypto::CurveId;
 pub use tsm_crypto::ecdsa::Signature;

@@ -1,0 +1,132 @@
+//! A node inside an app: its own key and database, no HTTP server, and no listening port unless it
+//! is asked for.
+
+mod config;
+mod in_process;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tsm_node::{LinkedNode, LinkedParts};
+use tsm_types::{PlayerIndex, PlayerKey};
+
+use crate::client::Client;
+use in_process::InProcess;
+
+pub use config::{Database, EmbeddedConfig, generate_identity};
+pub use tsm_config::ConfigProblem;
+pub use tsm_crypto::IdentityKey;
+pub use tsm_storage::StoreError;
+
+/// A node that runs in this process, on the tokio runtime in which it was started.
+///
+/// Dropping it stops it as [`stop`](Self::stop) does, without waiting for the end.
+pub struct EmbeddedNode {
+    in_process: Arc<InProcess>,
+    player: PlayerIndex,
+    public_key: PlayerKey,
+    mpc_address: Option<SocketAddr>,
+    stopping: CancellationToken,
+    /// Owns the node.
+    keeper: JoinHandle<()>,
+}
+
+/// Why an embedded node did not start. Nothing was changed.
+#[derive(Debug)]
+pub enum StartError {
+    /// The database: another password, another file, or one that is in use.
+    Store(StoreError),
+    /// The links to other players.
+    Links(tsm_transport::StartError),
+}
+
+impl EmbeddedNode {
+    /// Starts a node. A wrong master password stops the start before anything else is touched.
+    ///
+    /// Players of the configuration are dialled at once, those of higher index that have an address.
+    pub async fn start(config: EmbeddedConfig) -> Result<EmbeddedNode, StartError> {
+        // Before the database, whose own threads need it too.
+        Handle::try_current().map_err(|_| StartError::Links(tsm_transport::StartError::NoRuntime))?;
+        let EmbeddedConfig { player, identity, players, listen, database, settings, application, .. } =
+            config;
+        let public_key = identity.public().clone();
+        let store = database.open().await.map_err(StartError::Store)?;
+        let parts = LinkedParts { player, identity, players, listen, store, settings };
+        let node = LinkedNode::start(parts).map_err(StartError::Links)?;
+        let mpc_address = node.mpc_address();
+        let in_process = Arc::new(InProcess::new(node.node().clone(), application));
+        let stopping = CancellationToken::new();
+        let keeper = tokio::spawn(keep(node, stopping.clone()));
+        Ok(EmbeddedNode { in_process, player, public_key, mpc_address, stopping, keeper })
+    }
+
+    /// A client of this node. It does not keep the node running: after the node's end every call
+    /// fails with [`NodeStopping`](crate::ErrorCode::NodeStopping).
+    pub fn client(&self) -> Client {
+        Client::of(self.in_process.clone())
+    }
+
+    /// Index of the node's player.
+    pub fn player(&self) -> u16 {
+        self.player.0
+    }
+
+    /// DER SubjectPublicKeyInfo of the node's own key: what other players' callers give as this
+    /// player's dynamic public key.
+    pub fn public_key(&self) -> &[u8] {
+        self.public_key.der()
+    }
+
+    /// Where players of lower index reach the node, if its configuration says that it listens.
+    pub fn mpc_address(&self) -> Option<SocketAddr> {
+        self.mpc_address
+    }
+
+    /// Ends all sessions, telling callers and players why, closes links and database, and returns
+    /// when nothing of the node is left.
+    pub async fn stop(mut self) {
+        self.begin_stop();
+        if let Err(error) = (&mut self.keeper).await {
+            // The runtime itself is ending, and all tasks with it.
+            drop(error);
+        }
+    }
+
+    fn begin_stop(&self) {
+        self.in_process.end();
+        self.stopping.cancel();
+    }
+}
+
+impl Drop for EmbeddedNode {
+    fn drop(&mut self) {
+        self.begin_stop();
+    }
+}
+
+impl fmt::Debug for EmbeddedNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EmbeddedNode {{ player: {}, public_key: {} }}", self.player, self.public_key.fingerprint())
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Store(error) => error.fmt(f),
+            StartError::Links(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// Holds the node until it is to end, and sees to the end: so a drop, which cannot wait, is enough.
+async fn keep(node: LinkedNode, stopping: CancellationToken) {
+    stopping.cancelled().await;
+    node.stop().await;
+}

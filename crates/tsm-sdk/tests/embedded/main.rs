@@ -1,0 +1,8 @@
+//! Embedded nodes: the same calls and errors as remote ones, and phones that share keys with a server.
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+mod both;
+mod configuration;
+mod phones;
+mod players;
+mod proxy;
