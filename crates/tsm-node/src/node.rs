@@ -66,7 +66,7 @@ pub(crate) struct Inner {
     pub tasks: TaskTracker,
     /// Told when a provisional key became active.
     pub activated: Notify,
-    /// Static players are always expected.
+    /// Of static players, who are always expected where links are kept.
     _leases: Vec<Lease>,
 }
 
@@ -79,7 +79,10 @@ impl Node {
             configured: parts.players,
             reject_conflicts: parts.settings.reject_conflicting_dynamic_keys,
         };
-        let leases = expect_static_players(&known, parts.links.as_ref());
+        let leases = match parts.settings.keep_links {
+            true => expect_static_players(&known, parts.links.as_ref()),
+            false => Vec::new(),
+        };
         let inner = Arc::new(Inner {
             known,
             identity: parts.identity,

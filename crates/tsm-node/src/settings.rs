@@ -21,6 +21,9 @@ pub struct Settings {
     /// Whether a dynamic public key that differs from the configured one is refused instead of
     /// ignored with a notice.
     pub reject_conflicting_dynamic_keys: bool,
+    /// Whether static players are dialled when the node starts and for as long as it runs, or only
+    /// for sessions.
+    pub keep_links: bool,
     /// Which operations are enabled.
     pub features: Features,
 }
@@ -34,6 +37,7 @@ impl Default for Settings {
             max_sessions: 1024,
             outcome_lifetime: Duration::from_secs(600),
             reject_conflicting_dynamic_keys: false,
+            keep_links: true,
             features: Features::ALL,
         }
     }

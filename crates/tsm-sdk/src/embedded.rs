@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tsm_node::{LinkedNode, LinkedParts};
+use tsm_node::{LinkedNode, LinkedParts, Settings};
 use tsm_types::{PlayerIndex, PlayerKey};
 
 use crate::client::Client;
@@ -47,7 +47,8 @@ pub enum StartError {
 impl EmbeddedNode {
     /// Starts a node. A wrong master password stops the start before anything else is touched.
     ///
-    /// Players of the configuration are dialled at once, those of higher index that have an address.
+    /// Players are dialled when a session needs them, and the link stays for a minute after it: an
+    /// app that does nothing costs neither battery nor its peers' sockets.
     pub async fn start(config: EmbeddedConfig) -> Result<EmbeddedNode, StartError> {
         // Before the database, whose own threads need it too.
         Handle::try_current().map_err(|_| StartError::Links(tsm_transport::StartError::NoRuntime))?;
@@ -55,6 +56,7 @@ impl EmbeddedNode {
             config;
         let public_key = identity.public().clone();
         let store = database.open().await.map_err(StartError::Store)?;
+        let settings = Settings { keep_links: false, ..settings };
         let parts = LinkedParts { player, identity, players, listen, store, settings };
         let node = LinkedNode::start(parts).map_err(StartError::Links)?;
         let mpc_address = node.mpc_address();

@@ -125,6 +125,8 @@ async fn a_phone_that_was_away_comes_back_by_itself() {
     let network = Proxy::before(server.player.mpc_address.unwrap()).await;
     let config = server.phone_by(generate_identity(), Database::memory(), &network.address);
     let phone = EmbeddedNode::start(config).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(network.connections(), 0, "an app that does nothing dials nobody");
     let key = make_key(&phone.client(), server.client(), &with(&phone)).await.unwrap();
 
     network.set_up(false);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 pub(crate) struct Proxy {
     pub(crate) address: String,
     up: Arc<watch::Sender<bool>>,
+    connections: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -21,8 +23,14 @@ impl Proxy {
         let address = listener.local_addr().unwrap().to_string();
         let up = Arc::new(watch::Sender::new(true));
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, target, up.clone()));
-        Proxy { address, up, _tasks: tasks }
+        let connections = Arc::new(AtomicUsize::new(0));
+        tasks.spawn(accept(listener, target, up.clone(), connections.clone()));
+        Proxy { address, up, connections, _tasks: tasks }
+    }
+
+    /// How many there have been.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     pub(crate) fn set_up(&self, up: bool) {
@@ -30,10 +38,16 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, up: Arc<watch::Sender<bool>>) {
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    up: Arc<watch::Sender<bool>>,
+    connections: Arc<AtomicUsize>,
+) {
     let mut pipes = JoinSet::new();
     loop {
         let (mut near, _) = listener.accept().await.unwrap();
+        connections.fetch_add(1, Ordering::SeqCst);
         let mut up = up.subscribe();
         if !*up.borrow() {
             continue;
