@@ -19,10 +19,15 @@ fn canaries() -> Vec<&'static str> {
 
 #[track_caller]
 fn assert_quiet(text: &str) {
-    let shown = match parse_here(text) {
+    let serving = match parse_here(text) {
         Ok(config) => format!("{config:?} {config:#?} {}", told(&config.warnings)),
         Err(problems) => format!("{problems:?} {}", told(&problems)),
     };
+    let embedded = match outside(|outside| parse_embedded_with(text, outside)) {
+        Ok(config) => format!("{config:?} {config:#?} {}", told(&config.warnings)),
+        Err(problems) => format!("{problems:?} {}", told(&problems)),
+    };
+    let shown = serving + &embedded;
     for canary in canaries() {
         assert!(!shown.contains(canary), "{canary} is shown:\n{shown}\n--- for\n{text}");
     }

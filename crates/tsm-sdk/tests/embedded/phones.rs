@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tsm_sdk::{
-    Client, CurveId, Database, EmbeddedConfig, EmbeddedNode, ErrorCode, IdentityKey, PlayerIndex,
-    generate_identity,
+    Client, CurveId, Database, EmbeddedConfig, EmbeddedNode, ErrorCode, Failure, GeneratedKey, IdentityKey,
+    PlayerIndex, SessionConfig, SignResult, generate_identity,
 };
 use tsm_storage::Stretch;
 
-use crate::players::{Kind, Player, both_parts, make_key, session, sign};
+use crate::players::{DIGEST, Kind, Player, both_parts, make_key, session, sign};
 use crate::proxy::Proxy;
 
 const PHONE: u16 = 1;
@@ -49,7 +51,7 @@ impl Server {
 }
 
 /// A session of the server with one phone.
-fn with(phone: &EmbeddedNode) -> tsm_sdk::SessionConfig {
+fn with(phone: &EmbeddedNode) -> SessionConfig {
     session(&[PHONE, SERVER], &[(PHONE, phone.public_key())])
 }
 
@@ -144,6 +146,54 @@ async fn a_phone_that_was_away_comes_back_by_itself() {
     sign(&phone.client(), server.client(), &with(&phone), &key).await.unwrap();
 }
 
+/// The phone's runtime is not polled for this long, as if the system had suspended the app.
+fn sign_after_being_suspended_for(time: Duration) {
+    let servers = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let server = servers.block_on(Server::start());
+    let phones = Builder::new_current_thread().enable_all().build().unwrap();
+    let phone = phones.block_on(server.new_phone());
+    let (own, session) = (phone.client(), with(&phone));
+    let at_server = servers.spawn(key_at(server.client().clone(), session.clone()));
+    let key = phones.block_on(key_at(own.clone(), session)).unwrap();
+    at_server_ended(&servers, at_server).unwrap();
+
+    let away = with(&phone).with_connect_timeout(Duration::from_millis(500));
+    let missed = servers.spawn(part_at(server.client().clone(), away, key.key_id.clone()));
+    let failure = at_server_ended(&servers, missed).unwrap_err();
+    assert_eq!(failure.code, ErrorCode::SessionPlayersMissing, "{failure}");
+    assert_eq!(failure.players[0].player, PlayerIndex(PHONE));
+    std::thread::sleep(time);
+
+    let session = with(&phone);
+    let at_server = servers.spawn(part_at(server.client().clone(), session.clone(), key.key_id.clone()));
+    phones.block_on(part_at(own, session, key.key_id)).unwrap();
+    at_server_ended(&servers, at_server).unwrap();
+    phones.block_on(phone.stop());
+}
+
+async fn key_at(client: Client, session: SessionConfig) -> Result<GeneratedKey, Failure> {
+    client.ecdsa().generate_key(&session, 1, CurveId::P256, None).await
+}
+
+async fn part_at(client: Client, session: SessionConfig, key_id: String) -> Result<SignResult, Failure> {
+    client.ecdsa().sign(&session, &key_id, &[], &DIGEST).await
+}
+
+fn at_server_ended<T>(servers: &Runtime, call: JoinHandle<T>) -> T {
+    servers.block_on(call).unwrap()
+}
+
+#[test]
+fn a_suspended_app_misses_a_session_and_comes_to_the_next() {
+    sign_after_being_suspended_for(Duration::from_millis(500));
+}
+
+#[test]
+#[ignore = "takes twenty seconds: longer than the server keeps a silent link"]
+fn an_app_that_was_suspended_for_longer_dials_again() {
+    sign_after_being_suspended_for(Duration::from_secs(20));
+}
+
 #[tokio::test]
 async fn the_server_may_be_the_lower_index_where_the_session_says_where_the_phone_listens() {
     let (server, phone) = (generate_identity(), generate_identity());
@@ -168,7 +218,7 @@ async fn a_dropped_call_of_a_phone_ends_the_session_at_the_server() {
     let (client, at_server) = (phone.client(), server.client().clone());
     let other = generate_identity();
     // A third player that never comes keeps both waiting.
-    let three = tsm_sdk::SessionConfig::new(
+    let three = SessionConfig::new(
         session.session_id().clone(),
         [0, PHONE, SERVER],
         [(0, other.public().der().to_vec()), (PHONE, phone.public_key().to_vec())].into(),
