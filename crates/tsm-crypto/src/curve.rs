@@ -12,7 +12,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use elliptic_curve::group::GroupEncoding;
 use elliptic_curve::ops::Reduce;
 use elliptic_curve::point::AffineCoordinates;
-use elliptic_curve::subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use elliptic_curve::subtle::{ConditionallySelectable, ConstantTimeEq};
 use elliptic_curve::{CurveArithmetic, Group, PrimeField};
 use rand_core::CryptoRng;
 use zeroize::Zeroize;
@@ -424,9 +424,4 @@ const MAX_POINT_BYTES: usize = MAX_SCALAR_BYTES + 1;
 
 fn invalid(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
-/// `Choice` of a boolean that is public.
-pub fn public_choice(bit: bool) -> Choice {
-    Choice::from(u8::from(bit))
 }

@@ -59,8 +59,6 @@ pub enum Label {
     Certificate,
     /// Key of the record cipher, derived from the stretched master password.
     StorageKey,
-    /// Hash of a request's parameters, for the memory of outcomes.
-    RequestDigest,
 }
 
 impl Label {
@@ -90,7 +88,6 @@ impl Label {
         Label::KeyId,
         Label::Certificate,
         Label::StorageKey,
-        Label::RequestDigest,
     ];
 
     /// The full context string under which BLAKE3 derives this label's own hash function.

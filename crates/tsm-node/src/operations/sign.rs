@@ -27,14 +27,13 @@ pub(crate) async fn run(
     enabled(node.settings.features.sign, "Sign")?;
     let resolved = node.known.resolve(&request.session)?;
     let loaded = load(node, application, &request, &resolved).await;
-    let (share, session) = match loaded {
+    let (share, digest, session) = match loaded {
         Ok(loaded) => loaded,
         Err(failure) => {
             node.refuse(&request.session.id, &resolved.players, &failure);
             return Err(failure);
         }
     };
-    let digest = Digest::new(request.digest, share.certificate.curve)?;
     let limits = node.limits(&request.session);
     let (id, tag) = (session.id.clone(), session.tag());
     let work = sign(node.clone(), share, session, resolved.routes, digest, limits);
@@ -51,7 +50,7 @@ async fn load(
     application: &ApplicationId,
     request: &SignEcdsa,
     resolved: &Resolved,
-) -> Result<(KeyShare, Session), Failure> {
+) -> Result<(KeyShare, Digest, Session), Failure> {
     let players = &resolved.players;
     if !request.path.is_empty() {
         return Err(Failure::new(ErrorCode::PathUnsupported, "the derivation path is not empty"));
@@ -89,15 +88,16 @@ async fn load(
     if players.len() < certificate.threshold.signers_required() {
         return Err(Failure::signers_too_few(players.len(), certificate.threshold));
     }
+    let digest = Digest::new(request.digest.clone(), certificate.curve)?;
     let operation = Operation::SignEcdsa {
         key_id: request.key_id.clone(),
         epoch: certificate.epoch,
         certificate: certificate.digest(),
         path: request.path.clone(),
-        digest: Digest::new(request.digest.clone(), certificate.curve)?,
+        digest: digest.clone(),
     };
     let session = Session { id: request.session.id.clone(), operation, players: players.clone() };
-    Ok((share, session))
+    Ok((share, digest, session))
 }
 
 async fn sign(
@@ -130,7 +130,7 @@ async fn make_partial(
     let step = running
         .compute(SIGN, 0, move |rng| sign::start(&context, &share, &digest, pairs, rng))
         .await?
-        .map_err(|refusal| Failure::new(ErrorCode::DigestInvalid, refusal.to_string()))?;
+        .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
     let partial = running.drive(SIGN, step).await?;
     let partial_signature = borsh::to_vec(&partial).expect("encoding to memory cannot fail");
     Ok(Outcome::Signed(Signed { partial_signature, notices: Vec::new() }))
