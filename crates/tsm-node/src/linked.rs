@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
-use tsm_transport::{StartError, TcpConfig, TcpLinks};
+use tsm_transport::{LinksConfig, SecureLinks, StartError};
 use tsm_types::PlayerIndex;
 
 use crate::compute::Compute;
@@ -39,7 +39,7 @@ pub struct LinkedParts {
 /// Dropping it closes the links, but lets sessions run into their deadlines: [`stop`](Self::stop) it.
 pub struct LinkedNode {
     node: Node,
-    links: Arc<TcpLinks>,
+    links: Arc<SecureLinks>,
 }
 
 impl LinkedNode {
@@ -48,8 +48,8 @@ impl LinkedNode {
         let LinkedParts { player, identity, players, listen, store, settings } = parts;
         let identity = Arc::new(identity);
         let config =
-            TcpConfig { identity: identity.clone(), player: player.0, listen, limits: Default::default() };
-        let (links, events) = TcpLinks::start(config)?;
+            LinksConfig { identity: identity.clone(), player: player.0, listen, limits: Default::default() };
+        let (links, events) = SecureLinks::start(config)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let node = Node::start(NodeParts {
             player,

@@ -14,10 +14,10 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use self::net::{NO_PANIC, Net, pump};
+use crate::link::Limits;
 use crate::links::{
     Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, ProcessId, Route, SendError, Stranger,
 };
-use crate::tcp::Limits;
 
 /// A frame on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,9 @@ use elliptic_curve_pkcs8::EncodePrivateKey;
 use p384::elliptic_curve::pkcs8 as elliptic_curve_pkcs8;
 use tokio::time::{Instant, sleep};
 use tsm_crypto::IdentityKey;
-use tsm_transport::{Address, DownReason, Limits, LinkEvent, Links, PeerStatus, Route, SendError, TcpLinks};
+use tsm_transport::{
+    Address, DownReason, Limits, LinkEvent, Links, PeerStatus, Route, SecureLinks, SendError,
+};
 
 use crate::common::{Node, eventually, identity, limits, public, tcp, tcp_with, with_options};
 use crate::proxy::Proxy;
@@ -32,7 +34,7 @@ mod conformance {
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Two nodes that expect each other for the whole test; the first dials by this route.
-async fn joined(a: &mut Node<TcpLinks>, b: &mut Node<TcpLinks>, route: Route) {
+async fn joined(a: &mut Node<SecureLinks>, b: &mut Node<SecureLinks>, route: Route) {
     std::mem::forget(b.links.expect(&a.key, Route::Wait));
     std::mem::forget(a.links.expect(&b.key, route));
     a.up().await;
@@ -127,7 +129,7 @@ async fn a_renewed_connection_loses_no_frame_and_no_order() {
 }
 
 /// Takes numbered frames until they pause; each order must be without gap.
-async fn numbers(node: &mut Node<TcpLinks>) -> u32 {
+async fn numbers(node: &mut Node<SecureLinks>) -> u32 {
     let (mut count, mut next) = (0, HashMap::new());
     while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(400), node.events.recv()).await {
         let LinkEvent::Frame { bytes, .. } = event else { panic!("{event:?}") };

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tsm_transport::{Address, DownReason, Limits, Links, MAX_FRAME_BYTES, PeerStatus, Route, TcpLinks};
+use tsm_transport::{Address, DownReason, Limits, Links, MAX_FRAME_BYTES, PeerStatus, Route, SecureLinks};
 
 use crate::common::{Node, eventually, identity, limits, public, tcp, tcp_with};
 use crate::raw::{self, Shows, unit};
@@ -23,12 +23,12 @@ const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 const EXPECTED: u8 = 4;
 const PARKED: u8 = 5;
 
-async fn socket(node: &Node<TcpLinks>) -> TcpStream {
+async fn socket(node: &Node<SecureLinks>) -> TcpStream {
     raw::tcp_from(HOME, node.links.local_addr().unwrap()).await
 }
 
 /// A handshake that must fail, on this side or by the other's closing.
-async fn is_refused(node: &Node<TcpLinks>, config: rustls::ClientConfig) -> bool {
+async fn is_refused(node: &Node<SecureLinks>, config: rustls::ClientConfig) -> bool {
     let Ok(mut stream) = raw::tls(config, socket(node).await).await else { return true };
     drop(stream.write_all(&raw::hello(1)).await);
     raw::rest(&mut stream).await.is_empty()

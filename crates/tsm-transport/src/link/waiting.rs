@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::tcp::outbox::ConnectionId;
+use crate::link::outbox::ConnectionId;
 
 /// Who is counted as one: an IPv4 address, or the /64 network that any IPv6 host has to itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -7,7 +7,9 @@ mod limits;
 mod outbox;
 mod peer;
 mod shared;
+mod tls;
 mod waiting;
+mod wire;
 
 use std::fmt;
 use std::io;
@@ -23,12 +25,12 @@ use tsm_crypto::IdentityKey;
 
 pub use self::limits::Limits;
 use self::shared::{MOST_EVENTS_OF_A_CHANGE, Shared};
+use crate::link::tls::Tls;
+use crate::link::wire::Hello;
 use crate::links::{Lease, LinkEvent, Links, PeerKey, PeerStatus, ProcessId, Route, SendError, Stranger};
-use crate::tls::Tls;
-use crate::wire::Hello;
 
 /// What a node's links start with.
-pub struct TcpConfig {
+pub struct LinksConfig {
     /// Proves this node to its peers.
     pub identity: Arc<IdentityKey>,
     /// This node's player index, told to peers for their error messages.
@@ -73,15 +75,15 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// All links of one node over TCP. Dropping it ends them at once; [`TcpLinks::stop`] does it gently.
-pub struct TcpLinks {
+/// All links of one node over TCP. Dropping it ends them at once; [`SecureLinks::stop`] does it gently.
+pub struct SecureLinks {
     shared: Arc<Shared>,
     local_addr: Option<SocketAddr>,
 }
 
-impl TcpLinks {
+impl SecureLinks {
     /// Starts to listen, if so configured. Must be called within a tokio runtime.
-    pub fn start(config: TcpConfig) -> Result<(Arc<TcpLinks>, mpsc::Receiver<LinkEvent>), StartError> {
+    pub fn start(config: LinksConfig) -> Result<(Arc<SecureLinks>, mpsc::Receiver<LinkEvent>), StartError> {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let tls = Tls::new(&config.identity).ok_or(StartError::Identity)?;
         let mut process = ProcessId([0; 16]);
@@ -98,7 +100,7 @@ impl TcpLinks {
         if let Some(listener) = listener {
             shared.spawn(accept::listen(shared.clone(), listener));
         }
-        Ok((Arc::new(TcpLinks { shared, local_addr }), receiver))
+        Ok((Arc::new(SecureLinks { shared, local_addr }), receiver))
     }
 
     /// Where this node listens; with port 0 in the configuration, the one that it was given.
@@ -120,7 +122,7 @@ impl TcpLinks {
     }
 }
 
-impl Links for TcpLinks {
+impl Links for SecureLinks {
     fn process(&self) -> ProcessId {
         self.shared.hello.process
     }
@@ -148,15 +150,19 @@ impl Links for TcpLinks {
     }
 }
 
-impl Drop for TcpLinks {
+impl Drop for SecureLinks {
     fn drop(&mut self) {
         self.shared.stopped.cancel();
     }
 }
 
-impl fmt::Debug for TcpLinks {
+impl fmt::Debug for SecureLinks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TcpLinks {{ process: {}, listening: {:?} }}", self.shared.hello.process, self.local_addr)
+        write!(
+            f,
+            "SecureLinks {{ process: {}, listening: {:?} }}",
+            self.shared.hello.process, self.local_addr
+        )
     }
 }
 

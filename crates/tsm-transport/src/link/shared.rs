@@ -12,14 +12,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::link::dial::{keep, pause_after};
+use crate::link::limits::{HINT_INTERVAL, Limits};
+use crate::link::outbox::{ConnectionId, Next, QueueLimits};
+use crate::link::peer::{Chore, DialProblem, Peer, Registered};
+use crate::link::tls::Tls;
+use crate::link::waiting::WaitingRoom;
+use crate::link::wire::{Hello, Unit};
 use crate::links::{DownReason, LinkEvent, PeerKey, PeerStatus, Route, SendError, Stranger};
-use crate::tcp::dial::{keep, pause_after};
-use crate::tcp::limits::{HINT_INTERVAL, Limits};
-use crate::tcp::outbox::{ConnectionId, Next, QueueLimits};
-use crate::tcp::peer::{Chore, DialProblem, Peer, Registered};
-use crate::tcp::waiting::WaitingRoom;
-use crate::tls::Tls;
-use crate::wire::{Hello, Unit};
 
 /// How much a writer takes at once; a few TLS records.
 pub(crate) const WRITE_BYTES: usize = 64 * 1024;

@@ -8,14 +8,14 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
+use crate::link::connection::{Greeted, greet, run, say};
+use crate::link::limits::{FAREWELL_TIME, FIRST_RETRY};
+use crate::link::outbox::ConnectionId;
+use crate::link::peer::Registered;
+use crate::link::shared::{Entry, Shared};
+use crate::link::tls::{is_refusal_of_our_key, proven_key};
+use crate::link::wire::{ReadError, Unit};
 use crate::links::PeerKey;
-use crate::tcp::connection::{Greeted, greet, run, say};
-use crate::tcp::limits::{FAREWELL_TIME, FIRST_RETRY};
-use crate::tcp::outbox::ConnectionId;
-use crate::tcp::peer::Registered;
-use crate::tcp::shared::{Entry, Shared};
-use crate::tls::{is_refusal_of_our_key, proven_key};
-use crate::wire::{ReadError, Unit};
 
 /// What a parked peer has to say: that it expects us, and perhaps that it goes. Some more is
 /// overlooked.

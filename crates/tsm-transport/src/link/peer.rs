@@ -8,11 +8,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::link::limits::{FIRST_RETRY, MAX_CONNECTIONS_PER_PEER};
+use crate::link::outbox::{ConnectionId, Outbox, QueueLimits};
+use crate::link::tls::WrongKey;
+use crate::link::wire::Hello;
 use crate::links::{DownReason, LinkEvent, PeerKey, PeerStatus, ProcessId, Route};
-use crate::tcp::limits::{FIRST_RETRY, MAX_CONNECTIONS_PER_PEER};
-use crate::tcp::outbox::{ConnectionId, Outbox, QueueLimits};
-use crate::tls::WrongKey;
-use crate::wire::Hello;
 use tsm_types::Address;
 
 pub(crate) struct Peer {

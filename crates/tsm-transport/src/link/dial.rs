@@ -9,13 +9,13 @@ use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::client::TlsStream;
 
+use crate::link::connection::{Greeted, greet, run};
+use crate::link::limits::{FIRST_RETRY, LONGEST_RETRY};
+use crate::link::peer::{Chore, DialProblem};
+use crate::link::shared::Shared;
+use crate::link::tls::{WrongKey, proven_key, server_name};
+use crate::link::wire::ReadError;
 use crate::links::PeerKey;
-use crate::tcp::connection::{Greeted, greet, run};
-use crate::tcp::limits::{FIRST_RETRY, LONGEST_RETRY};
-use crate::tcp::peer::{Chore, DialProblem};
-use crate::tcp::shared::Shared;
-use crate::tls::{WrongKey, proven_key, server_name};
-use crate::wire::ReadError;
 use tsm_types::Address;
 
 /// Looks after one peer for as long as it is expected.
