@@ -65,7 +65,7 @@ pub struct NodeConfig {
     pub identity: IdentityKey,
     /// The static players by index. This node itself is not among them, even if the file lists it.
     pub players: BTreeMap<u16, StaticPlayer>,
-    /// Where players with a lower index reach this node; `None` if it only dials.
+    /// Where other players reach this node; `None` if it only dials.
     pub mpc_listen: Option<SocketAddr>,
     /// Where SDKs reach this node.
     pub sdk_listen: SocketAddr,
@@ -90,7 +90,7 @@ pub struct EmbeddedConfig {
     pub identity: IdentityKey,
     /// The static players by index, without this node.
     pub players: BTreeMap<u16, StaticPlayer>,
-    /// Where players with a lower index reach this node; `None` if it only dials.
+    /// Where other players reach this node; `None` if it only dials.
     pub mpc_listen: Option<SocketAddr>,
     /// Where key shares are kept.
     pub database: DatabaseConfig,

@@ -177,15 +177,16 @@ pub(super) static SECTIONS: &[Section] = &[
             optional(
                 "Address",
                 Kind::Text { max_bytes: 1024 },
-                "Where this node dials the player: `host:port` or `tcp://host:port`, with the options \
-                 `connectionPoolSize` and `connectionLifetime`. Used for players with a higher index than this node's; \
-                 the others dial this node.",
+                "How this node reaches the player: `host:port` or `tcp://host:port`, with the options \
+                 `connectionPoolSize` and `connectionLifetime`, or `incoming` for a player that dials this node. Needed for \
+                 players with a higher index than this node's; the others dial this node, and if they do not, are dialled \
+                 at their address. (`ws://`, `wss://` and `broker://` are not built yet.)",
             ),
         ],
     ),
     table(
         "MPCTCPServer",
-        "Where players with a lower index reach this node. Without it the node only dials.",
+        "Where other players reach this node. Without it the node only dials.",
         &[
             required("Port", PORT, "TCP port for other players."),
             default(

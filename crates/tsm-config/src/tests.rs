@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroizing;
 
 use tsm_crypto::IdentityPublicKey;
-use tsm_types::Address;
+use tsm_types::{Address, Reach};
 
 use super::*;
 

@@ -77,6 +77,7 @@ impl Node {
             me: parts.player,
             my_key: parts.identity.public().clone(),
             configured: parts.players,
+            pipes: parts.links.pipes(),
             reject_conflicts: parts.settings.reject_conflicting_dynamic_keys,
         };
         let leases = match parts.settings.keep_links {
@@ -240,8 +241,8 @@ fn expect_static_players(known: &KnownPlayers, links: &dyn Links) -> Vec<Lease> 
     configured
         .filter_map(|(index, player)| {
             let key = player.public_key.as_ref()?;
-            // Without an address a player of higher index cannot be dialled; sessions say so.
-            Some(links.expect(key, known.route(*index)?))
+            // A player that cannot be dialled is told of by sessions.
+            Some(links.expect(key, known.route(*index, known.configured_reach(*index)).ok()?))
         })
         .collect()
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use tsm_transport::Address;
-use tsm_types::PlayerKey;
+use tsm_types::{PlayerKey, Reach};
 
 /// Times and limits of the engine.
 #[derive(Clone, Debug)]
@@ -67,6 +66,6 @@ impl Features {
 pub struct StaticPlayer {
     /// Its public key.
     pub public_key: Option<PlayerKey>,
-    /// Where it listens; needed by the player of lower index, which connects.
-    pub address: Option<Address>,
+    /// How it is reached; needed by the player of lower index, which connects.
+    pub address: Option<Reach>,
 }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Node};
 use tsm_storage::{SealedStore, Sqlite, StoreError, Stretch};
+use tsm_transport::Listen;
 use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, Failure, KeyId, PlayerIndex};
 
@@ -78,7 +79,8 @@ impl RunningNode {
             player: PlayerIndex(player),
             identity,
             players: players.into_iter().map(|(index, player)| (PlayerIndex(index), player)).collect(),
-            listen: mpc_listen,
+            listeners: mpc_listen.map(Listen::Tcp).into_iter().collect(),
+            broker: None,
             store,
             settings,
         })

@@ -35,8 +35,8 @@ pub struct SessionBody {
     /// Public keys (base64 of DER SubjectPublicKeyInfo) by player index.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dynamic_public_keys: BTreeMap<String, String>,
-    /// Where players listen (`tcp://host:port`) by player index, for nodes whose configuration does
-    /// not say.
+    /// How players are reached (`tcp://host:port`, `incoming`) by player index, for nodes whose
+    /// configuration does not say.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dynamic_addresses: BTreeMap<String, String>,
     /// How long to wait for all players; shortens the node's own limit.

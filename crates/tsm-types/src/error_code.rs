@@ -91,6 +91,8 @@ catalogue! {
         "Use the public key that belongs to the private key in this node's configuration.";
     PlayersNoAddress = "players.no_address", Caller, 422, "This node would have to connect to a player whose address it does not know.",
         "With direct links the player of lower index connects: give the player's address with the session (`dynamic_addresses`), or add [Players.N] Address to this node's configuration.";
+    PlayersAddressUnusable = "players.address_unusable", Caller, 422, "This node cannot use the address of a player.",
+        "Give the player another address, or have the node's operator add what the detail names to its configuration.";
     ThresholdInvalid = "threshold.invalid", Caller, 422, "The threshold does not fit the number of players.",
         "A security threshold t is at least 1 and below the number of players; t + 1 players must sign.";
     CurveUnsupported = "curve.unsupported", Caller, 422, "The curve is not supported.",

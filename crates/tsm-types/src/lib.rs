@@ -17,7 +17,7 @@ pub mod request;
 pub mod session;
 pub mod threshold;
 
-pub use address::{Address, AddressError};
+pub use address::{Address, AddressError, HostPort, Place, Reach};
 pub use error_code::ErrorCode;
 pub use failure::{Difference, Failure, PlayerConcern};
 pub use ids::{ApplicationId, Epoch, KeyId, SessionId};

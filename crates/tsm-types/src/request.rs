@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use tsm_crypto::CurveId;
 
-use crate::address::{Address, AddressError};
+use crate::address::{AddressError, Reach};
 use crate::api::{GenerateKeyBody, KeyReply, SessionBody, SignBody, SignReply};
 use crate::duration;
 use crate::error_code::ErrorCode;
@@ -32,8 +32,8 @@ pub struct SessionRequest {
     pub players: BTreeSet<PlayerIndex>,
     /// Public keys that the caller gives, each of one of `players`.
     pub dynamic_public_keys: BTreeMap<PlayerIndex, PlayerKey>,
-    /// Where players listen, each of one of `players`. Not agreed: each node reaches others its way.
-    pub dynamic_addresses: BTreeMap<PlayerIndex, Address>,
+    /// How players are reached, each of one of `players`. Not agreed: each node reaches others its way.
+    pub dynamic_addresses: BTreeMap<PlayerIndex, Reach>,
     /// How long to wait for all players; shortens the node's own limit. Not zero.
     pub connect_timeout: Option<Duration>,
     /// How long the whole session may take; shortens the node's own limit. Not zero.
@@ -281,6 +281,7 @@ fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Address;
     use crate::players::tests::key;
 
     fn body() -> SessionBody {
@@ -299,7 +300,10 @@ mod tests {
         let request = SessionRequest::try_from(body()).unwrap();
         assert_eq!(request.players.iter().map(|player| player.0).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(request.dynamic_public_keys, [(PlayerIndex(2), key(2))].into());
-        assert_eq!(request.dynamic_addresses, [(PlayerIndex(2), Address::new("phone", 9000))].into());
+        assert_eq!(
+            request.dynamic_addresses,
+            [(PlayerIndex(2), Reach::Dial(Address::new("phone", 9000)))].into()
+        );
         assert_eq!(request.connect_timeout, Some(Duration::from_secs(90)));
         assert_eq!(request.session_timeout, None);
     }

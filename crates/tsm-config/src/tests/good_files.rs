@@ -12,12 +12,11 @@ fn public(base64: &str) -> Option<IdentityPublicKey> {
 
 fn seed_player(host: &str, port: u16, key: &str) -> StaticPlayer {
     let address = Address {
-        host: host.to_owned(),
-        port,
         connection_pool_size: 6,
         connection_lifetime: Duration::from_secs(300),
+        ..Address::new(host, port)
     };
-    StaticPlayer { address: Some(address), public_key: public(key) }
+    StaticPlayer { address: Some(Reach::Dial(address)), public_key: public(key) }
 }
 
 fn seed_player_1() -> StaticPlayer {
@@ -101,7 +100,7 @@ fn every_built_key_arrives() {
     assert_eq!(config.warnings, []);
     assert_eq!(config.players.keys().copied().collect::<Vec<_>>(), [0, 2]);
     assert_eq!(config.players[&0], StaticPlayer { address: None, public_key: public(PUBLIC_0) });
-    assert_eq!(config.players[&2].address, Some(Address::new("tsm-node2", 9002)));
+    assert_eq!(config.players[&2].address, Some(Reach::Dial(Address::new("tsm-node2", 9002))));
     assert_eq!(config.mpc_listen, Some("127.0.0.1:9001".parse().unwrap()));
     assert_eq!(config.sdk_listen, "[::1]:8001".parse().unwrap());
     assert_eq!(config.database.max_open_connections, Some(500));
@@ -234,10 +233,11 @@ fn what_stops_nothing_is_a_warning() {
         ),
         ("config.nothing_enabled", GOOD.replace("= true", "= false"), Some("[DKLS23.Features]"), "DKLS23"),
         (
-            "config.address_not_used",
-            edited("[Players.0]", "[Players.0]\nAddress = \"host:1\""),
-            Some("Address = \"host:1\""),
-            "Players.0.Address",
+            "config.not_listening",
+            edited("[MPCTCPServer]\nPort = 9001\nAddress = \"127.0.0.1\"", "")
+                .replace("[Players.0]", "[Players.0]\nAddress = \"incoming\""),
+            Some("[Players.0]"),
+            "Players.0",
         ),
     ];
     for (code, text, at, key) in cases {

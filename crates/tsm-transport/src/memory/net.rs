@@ -58,7 +58,7 @@ enum Turn {
 
 impl View {
     fn dials(&self) -> bool {
-        self.leases.values().any(|route| matches!(route, Route::Dial(_)))
+        self.leases.values().any(|route| matches!(route, Route::Dial(_) | Route::Either(_)))
     }
 }
 

@@ -6,6 +6,7 @@
     reason = "a test that meets the unexpected fails"
 )]
 
+mod broker;
 mod common;
 mod memory;
 mod proxy;

@@ -61,7 +61,7 @@ async fn s98_another_key_than_the_expected_one_is_refused_and_both_fingerprints_
 #[tokio::test]
 async fn an_address_where_nobody_listens_is_tried_again_until_somebody_does() {
     let mut a = tcp(1);
-    let port = tcp(2).links.local_addr().unwrap().port();
+    let port = tcp(2).links.local_addrs()[0].port();
     let nobody = Route::Dial(Address::new("127.0.0.1", port));
     let _a_expects = a.links.expect(&public(2), nobody);
     let links = a.links.clone();
@@ -160,7 +160,7 @@ async fn a_peer_started_again_at_the_same_place_is_dialled_again() {
     let (mut a, mut b) = (tcp(1), tcp(2));
     let route = with_options(&b.route, 1, HOUR);
     joined(&mut a, &mut b, route).await;
-    let (port, first) = (b.links.local_addr().unwrap().port(), b.links.process());
+    let (port, first) = (b.links.local_addrs()[0].port(), b.links.process());
     let killed = Instant::now();
     drop(b);
     assert!(matches!(a.down().await, DownReason::Lost(_)));
