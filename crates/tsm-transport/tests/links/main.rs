@@ -7,6 +7,7 @@
 )]
 
 mod broker;
+mod broker_adversary;
 mod common;
 mod memory;
 mod proxy;
