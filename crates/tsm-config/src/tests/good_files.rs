@@ -86,12 +86,10 @@ fn the_seeds_files_are_read_as_they_are() {
 }
 
 #[test]
-fn the_seeds_files_have_one_warning_between_them() {
-    assert_eq!(good(NODE_0).warnings, []);
-    assert_eq!(good(NODE_1).warnings, []);
-    let warnings = good(NODE_2).warnings;
-    assert_eq!(codes(&warnings), ["config.address_not_used"]);
-    assert_eq!((warnings[0].line, warnings[0].key.as_str()), (Some(6), "Players.1.Address"));
+fn the_seeds_files_have_no_warnings() {
+    for text in [NODE_0, NODE_1, NODE_2] {
+        assert_eq!(good(text).warnings, []);
+    }
 }
 
 #[test]
