@@ -94,6 +94,12 @@ impl SessionConfig {
         Self::new(session_id, 0..count, BTreeMap::new())
     }
 
+    /// The same players under another session ID.
+    #[must_use]
+    pub fn with_session_id(self, session_id: SessionId) -> Self {
+        SessionConfig { session_id, ..self }
+    }
+
     /// How players are reached, for nodes whose configuration does not say: `tcp://host:port`, or
     /// `incoming` for a player that connects to the node.
     #[must_use]

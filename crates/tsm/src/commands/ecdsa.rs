@@ -12,7 +12,7 @@ use crate::error::CommandError;
 use crate::output::OutputArgs;
 
 pub(crate) use generate_key::generate_key;
-pub(crate) use sign::sign;
+pub(crate) use sign::{key_info, sign};
 
 /// Make ECDSA keys and signatures
 #[derive(Debug, Subcommand)]
@@ -43,7 +43,7 @@ impl Ecdsa {
     }
 }
 
-fn curve(name: &str) -> Result<CurveId, String> {
+pub(crate) fn curve(name: &str) -> Result<CurveId, String> {
     CurveId::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = CurveId::ALL.iter().map(|curve| curve.name()).collect();
         format!("the curves are {}", names.join(", "))

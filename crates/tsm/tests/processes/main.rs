@@ -13,6 +13,7 @@
     reason = "a test that meets the unexpected fails; figures are printed"
 )]
 
+mod bench;
 mod callers;
 mod crashes;
 mod disagreement;

@@ -36,8 +36,8 @@ pub(crate) struct GenerateKey {
 
 impl GenerateKey {
     pub(crate) async fn run(self) -> Result<(), CommandError> {
-        let found = self.nodes.clients()?.of_players(&self.session.players).await?;
-        let mut players = self.session.players.clone();
+        let found = self.nodes.clients()?.of_players(&self.session.who.players).await?;
+        let mut players = self.session.who.players.clone();
         if players.is_empty() {
             players = found.iter().map(|(player, _)| *player).collect();
         }
