@@ -10,7 +10,7 @@ use tsm_crypto::{CryptoRng, IdentityKey, Secret};
 use tsm_protocols::ecdsa::sign;
 use tsm_protocols::keygen::{self, KeygenParameters};
 use tsm_protocols::{Context, KeyShare, Pending, PerPeer, SignedCertificate, Step, pair};
-use tsm_types::{CurveId, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold};
+use tsm_types::{CurveId, DerivationPath, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold};
 
 use crate::{DIGEST, Traffic};
 
@@ -97,7 +97,7 @@ impl Network {
             key_id: certificate.key_id.clone(),
             epoch: certificate.epoch,
             certificate: certificate.digest(),
-            path: vec![],
+            path: DerivationPath::ROOT,
             digest: digest.clone(),
         };
         let steps = self

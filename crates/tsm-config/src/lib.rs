@@ -75,6 +75,8 @@ pub struct NodeConfig {
     pub api_keys: ApiKeys,
     /// The enabled operations of the ECDSA engine; none if it is off.
     pub ecdsa: BTreeSet<EcdsaFeature>,
+    /// Bounds of derivation.
+    pub derivation: DerivationLimits,
     /// Bounds of a session.
     pub session: SessionLimits,
     /// What is worth saying, but does not keep the node from starting.
@@ -96,6 +98,8 @@ pub struct EmbeddedConfig {
     pub database: DatabaseConfig,
     /// The enabled operations of the ECDSA engine; none if it is off.
     pub ecdsa: BTreeSet<EcdsaFeature>,
+    /// Bounds of derivation.
+    pub derivation: DerivationLimits,
     /// Bounds of a session.
     pub session: SessionLimits,
     /// What is worth saying, but does not keep the node from starting.
@@ -133,12 +137,14 @@ pub enum EcdsaFeature {
     Sign,
     /// Show public keys.
     PublicKey,
+    /// Show chain codes.
+    ChainCode,
 }
 
 impl EcdsaFeature {
     /// Every operation that is built.
-    pub const ALL: [EcdsaFeature; 3] =
-        [EcdsaFeature::GenerateKey, EcdsaFeature::Sign, EcdsaFeature::PublicKey];
+    pub const ALL: [EcdsaFeature; 4] =
+        [EcdsaFeature::GenerateKey, EcdsaFeature::Sign, EcdsaFeature::PublicKey, EcdsaFeature::ChainCode];
 
     /// The name in the configuration file.
     pub fn name(self) -> &'static str {
@@ -146,8 +152,18 @@ impl EcdsaFeature {
             EcdsaFeature::GenerateKey => settings::GENERATE_KEY,
             EcdsaFeature::Sign => settings::SIGN,
             EcdsaFeature::PublicKey => settings::PUBLIC_KEY,
+            EcdsaFeature::ChainCode => settings::CHAIN_CODE,
         }
     }
+}
+
+/// Bounds of the derivation of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DerivationLimits {
+    /// Least length of a path, in steps.
+    pub min_path_length: usize,
+    /// Derived keys kept in memory.
+    pub cache_size: usize,
 }
 
 /// Bounds of one run of a protocol.
@@ -167,7 +183,7 @@ pub struct SessionLimits {
 
 impl SessionLimits {
     /// What the engine is told of a file's times, limits and enabled operations.
-    pub fn settings(&self, ecdsa: &BTreeSet<EcdsaFeature>) -> Settings {
+    pub fn settings(&self, ecdsa: &BTreeSet<EcdsaFeature>, derivation: &DerivationLimits) -> Settings {
         let enabled = |feature| ecdsa.contains(&feature);
         Settings {
             connect_timeout: self.connect_timeout,
@@ -175,10 +191,13 @@ impl SessionLimits {
             max_sessions: self.max_sessions,
             outcome_lifetime: self.outcome_lifetime,
             reject_conflicting_dynamic_keys: self.reject_conflicting_dynamic_keys,
+            min_chain_path_length: derivation.min_path_length,
+            derived_keys: derivation.cache_size,
             features: Features {
                 generate_key: enabled(EcdsaFeature::GenerateKey),
                 sign: enabled(EcdsaFeature::Sign),
                 public_key: enabled(EcdsaFeature::PublicKey),
+                chain_code: enabled(EcdsaFeature::ChainCode),
             },
             ..Settings::default()
         }

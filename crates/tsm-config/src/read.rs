@@ -11,7 +11,7 @@ use super::document::{Document, Found};
 use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
-    DatabaseConfig, DatabaseDriver, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside, SessionLimits,
+    DatabaseConfig, DatabaseDriver, DerivationLimits, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside, SessionLimits,
     secrets, settings,
 };
 use crate::auth::{ApiKeyEntry, ApiKeys};
@@ -30,8 +30,17 @@ pub(super) fn node_config(
     }
     let api_keys = api_keys(document, problems);
     let inside = inside(document, mpc_listen, outside, problems);
-    let EmbeddedConfig { player, identity, players, mpc_listen, database, ecdsa, session, warnings } =
-        inside?;
+    let EmbeddedConfig {
+        player,
+        identity,
+        players,
+        mpc_listen,
+        database,
+        ecdsa,
+        derivation,
+        session,
+        warnings,
+    } = inside?;
     Some(NodeConfig {
         player,
         identity,
@@ -41,6 +50,7 @@ pub(super) fn node_config(
         database,
         api_keys: api_keys?,
         ecdsa,
+        derivation,
         session,
         warnings,
     })
@@ -82,6 +92,7 @@ fn inside(
 
     let database = document.one("Database").and_then(|section| database(section, outside, problems));
     let ecdsa = ecdsa(document, problems);
+    let derivation = derivation(document);
     let session = session(document, problems);
     Some(EmbeddedConfig {
         player: player?,
@@ -90,6 +101,7 @@ fn inside(
         mpc_listen,
         database: database?,
         ecdsa,
+        derivation: derivation?,
         session: session?,
         warnings: Vec::new(),
     })
@@ -219,6 +231,21 @@ fn ecdsa(document: &Document, problems: &mut Problems) -> BTreeSet<EcdsaFeature>
         problems.warn(ProblemCode::NothingEnabled, &place, what, hint);
     }
     enabled
+}
+
+/// What `[DKLS19]` and `[DKLS23]` say of derivation: the greater number where both give one.
+fn derivation(document: &Document) -> Option<DerivationLimits> {
+    let defaults = Found::left_out(settings::section("DKLS23"));
+    let number = |key: &str| {
+        let sections = ["DKLS19", "DKLS23"].into_iter().filter_map(|section| document.one(section));
+        let written: Vec<Option<usize>> =
+            sections.filter(|section| section.has(key)).map(|section| section.integer(key)).collect();
+        if written.is_empty() { defaults.integer(key) } else { written.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max() }
+    };
+    Some(DerivationLimits {
+        min_path_length: number(settings::MIN_CHAIN_PATH_LENGTH)?,
+        cache_size: number(settings::BIP32_CACHE_SIZE)?,
+    })
 }
 
 fn session(document: &Document, problems: &mut Problems) -> Option<SessionLimits> {

@@ -265,7 +265,7 @@ pub(super) static SECTIONS: &[Section] = &[
     table(
         "DKLS23",
         "Enables ECDSA (DKLs23). With an empty header every built operation is on; with a `Features` section those that it \
-         names. If `[DKLS19]` is there too, what either of them enables is on.",
+         names. If `[DKLS19]` is there too, what either of them enables is on, and of numbers that both give the greater counts.",
         PROTOCOL,
     ),
     table("DKLS23.Features", "Operations, each off unless `true`.", FEATURES),
@@ -402,8 +402,19 @@ pub(super) static SECTIONS: &[Section] = &[
 ];
 
 static PROTOCOL: &[Setting] = &[
-    later("MinChainPathLength", COUNT, "Least length of a derivation path."),
-    later("Bip32CacheSize", COUNT, "Derived public keys kept in memory."),
+    default(
+        MIN_CHAIN_PATH_LENGTH,
+        Kind::Integer { min: 0, max: 50 },
+        "0",
+        "Least length of a derivation path, in steps: shorter ones are refused for signatures, public keys and chain codes. \
+         From 1 on, the key itself is not used.",
+    ),
+    default(
+        BIP32_CACHE_SIZE,
+        Kind::Integer { min: 0, max: 1_000_000 },
+        "1024",
+        "Derived public keys kept in memory, over all applications, about half a kilobyte each.",
+    ),
     later("PresigGenRequestLimit", COUNT, "Most presignatures in a request."),
     later("PresigGenGlobalLimit", COUNT, "Most presignatures in the making at a time."),
     later("DeactivatedPlayersCache", NAME, "Where excluded players are remembered."),
@@ -413,15 +424,24 @@ static PROTOCOL: &[Setting] = &[
 pub(super) const GENERATE_KEY: &str = "GenerateKey";
 pub(super) const SIGN: &str = "Sign";
 pub(super) const PUBLIC_KEY: &str = "PublicKey";
+pub(super) const CHAIN_CODE: &str = "ChainCode";
+
+pub(super) const MIN_CHAIN_PATH_LENGTH: &str = "MinChainPathLength";
+pub(super) const BIP32_CACHE_SIZE: &str = "Bip32CacheSize";
 
 static FEATURES: &[Setting] = &[
     default(GENERATE_KEY, Kind::Flag, "false", "Generate keys."),
     default(SIGN, Kind::Flag, "false", "Sign a digest."),
     default(PUBLIC_KEY, Kind::Flag, "false", "Show public keys."),
+    default(
+        CHAIN_CODE,
+        Kind::Flag,
+        "false",
+        "Show chain codes. Who has one and the public key sees all keys below it.",
+    ),
     later("GeneratePresignatures", Kind::Flag, "Make presignatures."),
     later("SignWithPresignature", Kind::Flag, "Sign with a presignature."),
     later("GenerateRecoveryData", Kind::Flag, "Make recovery data."),
-    later("ChainCode", Kind::Flag, "Show chain codes."),
     later("Reshare", Kind::Flag, "Renew key shares."),
     later("CopyKey", Kind::Flag, "Copy a key to other players."),
     later("BackupKeyShare", Kind::Flag, "Back up a key share (older name)."),

@@ -62,9 +62,14 @@ ApplicationID = "another"
 GenerateKey = true
 Reshare = false
 
+[DKLS23]
+MinChainPathLength = 2
+Bip32CacheSize = 77
+
 [DKLS23.Features]
 Sign = true
 PublicKey = true
+ChainCode = true
 
 [Session]
 ConnectTimeout = "5s"

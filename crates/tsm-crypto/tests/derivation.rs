@@ -151,13 +151,23 @@ fn s91_the_tweak_is_the_way_from_the_root_to_the_derived_key() {
             let root = Derived::<C>::root(C::mul_generator(&secret), [9; 32]);
             for path in [&[][..], &[0], &[44, 0, 1, 2147483647]] {
                 let derived = root.derive(path).unwrap();
-                // Rule S-90 as well: this is the derived private key, and the way back is as short.
                 let derived_secret = secret + derived.tweak().expose();
                 assert!(C::mul_generator(&derived_secret) == *derived.point());
                 assert_eq!(path.is_empty(), bool::from(derived.tweak().expose().is_zero()));
             }
         });
     }
+}
+
+#[test]
+fn s90_one_derived_private_key_and_public_values_give_the_private_key_of_the_whole_tree() {
+    // What `docs/spec/derivation.md` 3 warns of is so: a key that is given away gives all away.
+    let secret = Secp256k1::random_nonzero_scalar(&mut test_rng(6));
+    let root = Key::root(Secp256k1::mul_generator(&secret), [9; 32]);
+    let given_away = secret + root.derive(&[44, 0, 5]).unwrap().tweak().expose();
+    let public = Key::root(*root.point(), *root.chain_code());
+    let found = given_away - public.derive(&[44, 0, 5]).unwrap().tweak().expose();
+    assert!(Secp256k1::mul_generator(&found) == *root.point());
 }
 
 proptest! {

@@ -10,10 +10,11 @@ use tokio_util::task::TaskTracker;
 use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
 use tsm_transport::{Lease, LinkEvent, Links};
-use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId};
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId};
 
 use crate::compute::Compute;
+use crate::derived::DerivedKeys;
 use crate::outcomes::Outcomes;
 use crate::pairs::Pairs;
 use crate::resolve::KnownPlayers;
@@ -62,6 +63,7 @@ pub(crate) struct Inner {
     pub sessions: Sessions,
     pub pairs: Pairs,
     pub outcomes: Outcomes,
+    pub derived: DerivedKeys,
     pub stopping: CancellationToken,
     pub tasks: TaskTracker,
     /// Told when a provisional key became active.
@@ -91,6 +93,7 @@ impl Node {
             vault: Vault::new(parts.store),
             compute: parts.compute,
             sessions: Sessions::new(parts.settings.max_sessions),
+            derived: DerivedKeys::new(parts.settings.derived_keys),
             settings: parts.settings,
             pairs: Pairs::default(),
             outcomes: Outcomes::default(),
@@ -117,9 +120,24 @@ impl Node {
         operations::sign::run(&self.0, application, request).await
     }
 
-    /// What is public of a key.
-    pub async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure> {
-        operations::keys::public_key(&self.0, application, key_id).await
+    /// What is public of a key, with the public key at this path.
+    pub async fn public_key(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<KeyInfo, Failure> {
+        operations::keys::public_key(&self.0, application, key_id, path).await
+    }
+
+    /// The chain code at this path. With the public key it shows all keys below.
+    pub async fn chain_code(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<ChainCode, Failure> {
+        operations::keys::chain_code(&self.0, application, key_id, path).await
     }
 
     /// IDs of the application's keys of which this node holds a share, in ascending order.

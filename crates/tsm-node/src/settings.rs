@@ -23,6 +23,10 @@ pub struct Settings {
     /// Whether static players are dialled when the node starts and for as long as it runs, or only
     /// for sessions.
     pub keep_links: bool,
+    /// The least length of a derivation path: shorter ones, such as the key itself, are refused.
+    pub min_chain_path_length: usize,
+    /// Derived keys kept in memory, over all applications.
+    pub derived_keys: usize,
     /// Which operations are enabled.
     pub features: Features,
 }
@@ -37,6 +41,8 @@ impl Default for Settings {
             outcome_lifetime: Duration::from_secs(600),
             reject_conflicting_dynamic_keys: false,
             keep_links: true,
+            min_chain_path_length: 0,
+            derived_keys: 1024,
             features: Features::ALL,
         }
     }
@@ -51,13 +57,15 @@ pub struct Features {
     pub sign: bool,
     /// Reading public keys.
     pub public_key: bool,
+    /// Reading chain codes.
+    pub chain_code: bool,
 }
 
 impl Features {
     /// Everything that is built.
-    pub const ALL: Features = Features { generate_key: true, sign: true, public_key: true };
+    pub const ALL: Features = Features { generate_key: true, sign: true, public_key: true, chain_code: true };
     /// Nothing.
-    pub const NONE: Features = Features { generate_key: false, sign: false, public_key: false };
+    pub const NONE: Features = Features { generate_key: false, sign: false, public_key: false, chain_code: false };
 }
 
 /// What the configuration says of another player. A player without an entry, or without a key in

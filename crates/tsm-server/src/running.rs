@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Node};
 use tsm_storage::{SealedStore, Sqlite, StoreError, Stretch};
 use tsm_transport::Listen;
-use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Failure, KeyId, PlayerIndex};
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex};
 
 use crate::api::{About, NodeApi};
 use crate::config::NodeConfig;
@@ -67,7 +67,7 @@ impl RunningNode {
     /// Starts a node whose database, if it is new, gets its own cost of stretching the password.
     #[doc(hidden)]
     pub async fn start_with(config: NodeConfig, stretch: Stretch) -> Result<Self, StartError> {
-        let settings = config.session.settings(&config.ecdsa);
+        let settings = config.session.settings(&config.ecdsa, &config.derivation);
         let NodeConfig { player, identity, players, mpc_listen, sdk_listen, database, api_keys, .. } = config;
         let sqlite = Sqlite::new(database.data_source.expose()).map_err(StartError::Store)?;
         let store =
@@ -133,8 +133,22 @@ impl NodeApi for Node {
         Node::sign(self, application, request).await
     }
 
-    async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure> {
-        Node::public_key(self, application, key_id).await
+    async fn public_key(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<KeyInfo, Failure> {
+        Node::public_key(self, application, key_id, path).await
+    }
+
+    async fn chain_code(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<ChainCode, Failure> {
+        Node::chain_code(self, application, key_id, path).await
     }
 
     async fn list_keys(&self, application: &ApplicationId) -> Result<Vec<KeyId>, Failure> {

@@ -8,14 +8,14 @@ use tsm_crypto::CurveId;
 use tsm_tests::{Network, application, join};
 use tsm_transport::memory::Delivery;
 use tsm_types::request::{GenerateKey, SessionRequest, SignEcdsa};
-use tsm_types::{ApplicationId, ErrorCode, KeyId, PlayerIndex};
+use tsm_types::{ApplicationId, DerivationPath, ErrorCode, KeyId, PlayerIndex};
 
 fn key_request(session: &SessionRequest) -> GenerateKey {
     GenerateKey { session: session.clone(), curve: CurveId::Secp256k1, threshold: 1, key_id: None }
 }
 
 fn sign_request(session: &SessionRequest, key_id: &KeyId, digest: u8) -> SignEcdsa {
-    SignEcdsa { session: session.clone(), key_id: key_id.clone(), path: vec![], digest: vec![digest; 32] }
+    SignEcdsa { session: session.clone(), key_id: key_id.clone(), path: DerivationPath::ROOT, digest: vec![digest; 32] }
 }
 
 #[tokio::test(start_paused = true)]

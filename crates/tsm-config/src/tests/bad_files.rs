@@ -42,6 +42,9 @@ const KEYS: &[(&str, &str)] = &[
     ("DKLS19.Features.GenerateKey", "GenerateKey"),
     ("DKLS23.Features.Sign", "Sign"),
     ("DKLS23.Features.PublicKey", "PublicKey = true"),
+    ("DKLS23.Features.ChainCode", "ChainCode"),
+    ("DKLS23.MinChainPathLength", "MinChainPathLength"),
+    ("DKLS23.Bip32CacheSize", "Bip32CacheSize"),
     ("Session.ConnectTimeout", "ConnectTimeout"),
     ("Session.SessionTimeout", "SessionTimeout"),
     ("Session.MaxSessions", "MaxSessions"),
@@ -282,10 +285,10 @@ fn what_is_known_but_not_built_is_refused_by_name() {
     );
     refused(
         "[DKLS23.Features]",
-        "[DKLS23]\nMinChainPathLength = 0\n[DKLS23.Features]",
+        "[DKLS23]\nPresigGenRequestLimit = 0\n[DKLS23.Features]",
         later,
-        "MinChainPathLength",
-        "DKLS23.MinChainPathLength",
+        "PresigGenRequestLimit",
+        "DKLS23.PresigGenRequestLimit",
     );
     refused("Reshare = false", "Reshare = true", later, "Reshare", "DKLS19.Features.Reshare");
     refused("Reshare = false", "Reshare = 1", "config.wrong_type", "Reshare", "DKLS19.Features.Reshare");

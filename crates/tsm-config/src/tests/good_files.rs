@@ -152,6 +152,29 @@ fn ecdsa_is_what_either_section_enables() {
 }
 
 #[test]
+fn s93_derivation_is_bounded_by_the_greater_number_of_either_section() {
+    let features = GOOD.find("[DKLS19.Features]").unwrap();
+    let (before, after) = (&GOOD[..features], &GOOD[GOOD.find("[Session]").unwrap()..]);
+    let bounds = |sections: &str| {
+        let config = good(&format!("{before}{sections}\n{after}"));
+        let settings = config.session.settings(&config.ecdsa, &config.derivation);
+        (settings.min_chain_path_length, settings.derived_keys)
+    };
+    assert_eq!(bounds(""), (0, 1024));
+    assert_eq!(bounds("[DKLS23]"), (0, 1024));
+    assert_eq!(bounds("[DKLS23.Features]\nSign = true"), (0, 1024));
+    assert_eq!(bounds("[DKLS23]\nMinChainPathLength = 50\nBip32CacheSize = 0"), (50, 0));
+    assert_eq!(bounds("[DKLS19]\nMinChainPathLength = 3\n[DKLS23]\nBip32CacheSize = 9"), (3, 9));
+    for (one, other) in [("DKLS19", "DKLS23"), ("DKLS23", "DKLS19")] {
+        let both = format!("[{one}]\nMinChainPathLength = 3\n[{other}]\nMinChainPathLength = 2");
+        assert_eq!(bounds(&both), (3, 1024));
+    }
+    // What the engine has by itself is what a file without these lines says.
+    let engine = tsm_node::Settings::default();
+    assert_eq!((engine.min_chain_path_length, engine.derived_keys), (0, 1024));
+}
+
+#[test]
 fn keys_on_all_three_curves_are_accepted() {
     use elliptic_curve::pkcs8::{EncodePrivateKey, EncodePublicKey};
     let p384 = p384::SecretKey::from_slice(&[7; 48]).unwrap();

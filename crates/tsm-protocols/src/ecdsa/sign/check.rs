@@ -74,7 +74,7 @@ impl<C: Curve> Round for Multiplied<C> {
             pair.judge(|judged| product.check(judged, message)).map_err(|verdict| abort_of(peer, verdict))
         })?;
         let public = received.as_ref().map(|_, message| &message.broadcast);
-        // C8: the pk_j belong to the key.
+        // C8: the pk_j belong to the key, or to the derived one.
         let key_sum =
             public.iter().fold(*mine.key_point.point(), |sum, (_, peer)| sum + peer.key_point.point());
         if key_sum != run.public_key {

@@ -119,7 +119,7 @@ impl<C: Curve> Round for Committed<C> {
             Ok(Checked { started, chosen, sender, ssid_full, commitment: message.broadcast.commitment })
         })?;
 
-        // Step 4.3: sk_i = λ_i * x_i + ζ_i and pk_i.
+        // Step 4.3: sk_i = λ_i * x_i + ζ_i, with ε in it at the lowest signer, and pk_i.
         let mut key = Secret::new(*run.key_part.expose());
         for (peer, checked) in checked.iter() {
             // From the state that the lower index chose, so that both sides use the same.
