@@ -10,7 +10,9 @@ use tsm_crypto::{CryptoRng, IdentityKey, Secret};
 use tsm_protocols::ecdsa::sign;
 use tsm_protocols::keygen::{self, KeygenParameters};
 use tsm_protocols::{Context, KeyShare, Pending, PerPeer, SignedCertificate, Step, pair};
-use tsm_types::{CurveId, DerivationPath, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold};
+use tsm_types::{
+    CurveId, DerivationPath, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold,
+};
 
 use crate::{DIGEST, Traffic};
 

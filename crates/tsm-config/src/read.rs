@@ -11,8 +11,8 @@ use super::document::{Document, Found};
 use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
-    DatabaseConfig, DatabaseDriver, DerivationLimits, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside, SessionLimits,
-    secrets, settings,
+    DatabaseConfig, DatabaseDriver, DerivationLimits, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside,
+    SessionLimits, secrets, settings,
 };
 use crate::auth::{ApiKeyEntry, ApiKeys};
 
@@ -240,7 +240,11 @@ fn derivation(document: &Document) -> Option<DerivationLimits> {
         let sections = ["DKLS19", "DKLS23"].into_iter().filter_map(|section| document.one(section));
         let written: Vec<Option<usize>> =
             sections.filter(|section| section.has(key)).map(|section| section.integer(key)).collect();
-        if written.is_empty() { defaults.integer(key) } else { written.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max() }
+        if written.is_empty() {
+            defaults.integer(key)
+        } else {
+            written.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
+        }
     };
     Some(DerivationLimits {
         min_path_length: number(settings::MIN_CHAIN_PATH_LENGTH)?,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use bip32::{ChildNumber, ExtendedKeyAttrs, Prefix, XPub};
 use proptest::prelude::*;
 use tsm_crypto::curve::Field;
-use tsm_crypto::derivation::{Derived, DerivationError, HARDENED, MAX_STEPS};
+use tsm_crypto::derivation::{DerivationError, Derived, HARDENED, MAX_STEPS};
 use tsm_crypto::hedged::test_rng;
 use tsm_crypto::xpub::{Place, encode, fingerprint};
 use tsm_crypto::{Curve, CurveId, P256, Secp256k1, with_curve};
@@ -79,11 +79,8 @@ fn s89_every_official_extended_public_key_is_written_as_the_vectors_write_it() {
     for line in lines(BIP32) {
         let key: XPub = line[2].parse().unwrap();
         let attrs = key.attrs();
-        let place = Place {
-            depth: attrs.depth,
-            parent: attrs.parent_fingerprint,
-            step: attrs.child_number.0,
-        };
+        let place =
+            Place { depth: attrs.depth, parent: attrs.parent_fingerprint, step: attrs.child_number.0 };
         assert_eq!(encode(&place, &attrs.chain_code, ours(&key).point()), line[2]);
     }
 }

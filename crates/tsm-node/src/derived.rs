@@ -79,7 +79,8 @@ pub(crate) fn long_enough(node: &Inner, path: &DerivationPath) -> Result<(), Fai
     if path.len() >= least {
         return Ok(());
     }
-    let detail = format!("`derivation_path`: {path} has {} steps; at this node it has at least {least}", path.len());
+    let detail =
+        format!("`derivation_path`: {path} has {} steps; at this node it has at least {least}", path.len());
     Err(Failure::new(ErrorCode::PathTooShort, detail))
 }
 

@@ -11,7 +11,9 @@ use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
 use tsm_transport::{Lease, LinkEvent, Links};
 use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId};
+use tsm_types::{
+    ApplicationId, DerivationPath, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId,
+};
 
 use crate::compute::Compute;
 use crate::derived::DerivedKeys;

@@ -65,7 +65,8 @@ impl Features {
     /// Everything that is built.
     pub const ALL: Features = Features { generate_key: true, sign: true, public_key: true, chain_code: true };
     /// Nothing.
-    pub const NONE: Features = Features { generate_key: false, sign: false, public_key: false, chain_code: false };
+    pub const NONE: Features =
+        Features { generate_key: false, sign: false, public_key: false, chain_code: false };
 }
 
 /// What the configuration says of another player. A player without an entry, or without a key in

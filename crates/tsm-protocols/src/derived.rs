@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use tsm_crypto::derivation::{Derived, DerivationError};
+use tsm_crypto::derivation::{DerivationError, Derived};
 use tsm_crypto::{Curve, CurveId, Secret, with_curve};
 use tsm_types::DerivationPath;
 use zeroize::Zeroize;

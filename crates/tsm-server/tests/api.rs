@@ -344,7 +344,8 @@ async fn a_derivation_path_in_a_query_reaches_the_node_as_it_was_written() {
         let answer = get(&server, &format!("/v1/ecdsa/keys/key1/chain-code{query}")).await;
         assert_eq!(answer.json(), json!({ "chain_code": BASE64.encode([steps.len() as u8; 32]) }), "{query}");
         let calls = server.node.take_calls();
-        let [(_, Call::PublicKey(_, public_key)), (_, Call::ChainCode(_, chain_code))] = calls.as_slice() else {
+        let [(_, Call::PublicKey(_, public_key)), (_, Call::ChainCode(_, chain_code))] = calls.as_slice()
+        else {
             panic!("{calls:?}");
         };
         assert_eq!((&**public_key, &**chain_code), (steps, steps), "{query}");
@@ -517,14 +518,8 @@ fn bad_fields() -> Vec<(&'static str, &'static str, Value, ErrorCode)> {
     for wrong in [json!(null), json!(1), json!([]), json!(""), json!("not-a-key"), json!(long)] {
         cases.push((sign, "key_id", wrong, Field));
     }
-    for wrong in [
-        json!(null),
-        json!("m/1"),
-        json!({}),
-        json!(["1"]),
-        json!([-1]),
-        json!([4_294_967_296u64]),
-    ] {
+    for wrong in [json!(null), json!("m/1"), json!({}), json!(["1"]), json!([-1]), json!([4_294_967_296u64])]
+    {
         cases.push((sign, "derivation_path", wrong, Field));
     }
     for wrong in [json!([HARDENED]), json!([0, u32::MAX, 1])] {

@@ -92,8 +92,12 @@ async fn s02_another_operation_under_the_same_session_id_burns_no_pair_and_accus
     let session = network.session("run", &[0, 1, 2]);
     let generate =
         GenerateKey { session: session.clone(), curve: CurveId::Secp256k1, threshold: 1, key_id: None };
-    let sign =
-        SignEcdsa { session: session.clone(), key_id: key.key_id.clone(), path: DerivationPath::ROOT, digest: vec![7; 32] };
+    let sign = SignEcdsa {
+        session: session.clone(),
+        key_id: key.key_id.clone(),
+        path: DerivationPath::ROOT,
+        digest: vec![7; 32],
+    };
     let answers = network
         .ask(&session, |node| {
             let (generate, sign) = (generate.clone(), sign.clone());

@@ -136,8 +136,12 @@ async fn s60_different_digests_are_named_and_the_next_session_signs() {
     let answers = network
         .ask(&session, |node| {
             let digest = vec![if node.player() == PlayerIndex(0) { 1 } else { 2 }; 32];
-            let request =
-                SignEcdsa { session: session.clone(), key_id: key.key_id.clone(), path: DerivationPath::ROOT, digest };
+            let request = SignEcdsa {
+                session: session.clone(),
+                key_id: key.key_id.clone(),
+                path: DerivationPath::ROOT,
+                digest,
+            };
             async move { node.sign(&application(), request).await }
         })
         .await;
@@ -159,7 +163,12 @@ async fn s05_two_keys_swapped_between_callers_are_named() {
         .ask(&session, |node| {
             let key_id =
                 if node.player() == PlayerIndex(0) { one.key_id.clone() } else { two.key_id.clone() };
-            let request = SignEcdsa { session: session.clone(), key_id, path: DerivationPath::ROOT, digest: vec![5; 32] };
+            let request = SignEcdsa {
+                session: session.clone(),
+                key_id,
+                path: DerivationPath::ROOT,
+                digest: vec![5; 32],
+            };
             async move { node.sign(&application(), request).await }
         })
         .await;

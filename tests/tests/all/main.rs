@@ -6,6 +6,7 @@ mod assurance;
 mod blame;
 mod bombs;
 mod crashes;
+mod derivation;
 mod disagreement;
 mod exactness;
 mod failures;

@@ -120,11 +120,7 @@ async fn sign(
     running.finish(result)
 }
 
-async fn make_partial(
-    node: &Arc<Inner>,
-    running: &mut Running,
-    signer: Signer,
-) -> Result<Outcome, Failure> {
+async fn make_partial(node: &Arc<Inner>, running: &mut Running, signer: Signer) -> Result<Outcome, Failure> {
     let context = running.context().clone();
     let mut pairs = std::collections::BTreeMap::new();
     for peer in context.peers() {

@@ -119,10 +119,9 @@ fn s91_a_derived_key_of_another_key_is_refused_before_anything_is_drawn() {
     let digest = digest(CurveId::Secp256k1, 4);
     let session = sign_session("other", &shares, &digest, &PLAYERS);
     let context = Context::new(&session, p(0)).unwrap();
-    for other in [
-        generate_with(CurveId::Secp256k1, 1, &PLAYERS, 777),
-        generate_with(CurveId::P256, 1, &PLAYERS, 778),
-    ] {
+    for other in
+        [generate_with(CurveId::Secp256k1, 1, &PLAYERS, 777), generate_with(CurveId::P256, 1, &PLAYERS, 778)]
+    {
         for steps in [&[][..], &[1]] {
             let key = derived(&other, steps);
             let (share, pairs) = (&shares[&p(0)], PAIRS.of(&context));
@@ -135,10 +134,8 @@ fn s91_a_derived_key_of_another_key_is_refused_before_anything_is_drawn() {
 #[test]
 fn s92_the_derived_key_depends_on_certificate_and_path_alone() {
     let shares = generate(CurveId::Secp256k1, 1, &PLAYERS);
-    let keys: Vec<DerivedKey> = shares
-        .values()
-        .map(|share| DerivedKey::new(&share.certificate, &path(&[7, 8])).unwrap())
-        .collect();
+    let keys: Vec<DerivedKey> =
+        shares.values().map(|share| DerivedKey::new(&share.certificate, &path(&[7, 8])).unwrap()).collect();
     assert!(keys.iter().all(|key| key.public_key() == keys[0].public_key()));
     // One step at a time or all at once.
     let stepwise = derived(&shares, &[7]).child(8).unwrap();
@@ -149,8 +146,5 @@ fn s92_the_derived_key_depends_on_certificate_and_path_alone() {
 #[test]
 fn s107_debug_of_a_derived_key_shows_no_chain_code() {
     let shares = generate(CurveId::Secp256k1, 1, &PLAYERS);
-    assert_eq!(
-        format!("{:?}", derived(&shares, &[3])),
-        "DerivedKey { curve: secp256k1, path: [3], .. }"
-    );
+    assert_eq!(format!("{:?}", derived(&shares, &[3])), "DerivedKey { curve: secp256k1, path: [3], .. }");
 }

@@ -12,7 +12,9 @@ use tsm_protocols::ecdsa::sign;
 use tsm_protocols::keygen::{self, KeygenParameters, ProvisionalKey};
 use tsm_protocols::testing::{InFlight, run_cluster};
 use tsm_protocols::{Abort, Class, Context, KeyShare, PerPeer, SignedCertificate, Step, pair};
-use tsm_types::{CurveId, DerivationPath, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold};
+use tsm_types::{
+    CurveId, DerivationPath, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold,
+};
 
 /// Neither contiguous nor starting at one, so that a player index is never mistaken for a share
 /// number.

@@ -18,7 +18,9 @@ use tsm_crypto::{Curve, CurveId, IdentityKey, Secp256k1, with_curve};
 use tsm_server::api::{About, NodeApi};
 use tsm_server::auth::{ApiKeyEntry, ApiKeys};
 use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey, Threshold};
+use tsm_types::{
+    ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey, Threshold,
+};
 
 /// Logs in to application `a`.
 pub(crate) const KEY_OF_A: &str = "api-key-of-a";

@@ -1,5 +1,6 @@
 //! `tsm ecdsa`: keys and signatures, over the SDK.
 
+mod chain_code;
 mod generate_key;
 mod public_key;
 mod sign;
@@ -20,6 +21,7 @@ pub(crate) enum Ecdsa {
     GenerateKey(generate_key::GenerateKey),
     Sign(sign::Sign),
     PublicKey(public_key::ShowPublicKey),
+    ChainCode(chain_code::ShowChainCode),
     Verify(verify::Verify),
 }
 
@@ -29,6 +31,7 @@ impl Ecdsa {
             Ecdsa::GenerateKey(command) => command.run().await,
             Ecdsa::Sign(command) => command.run().await,
             Ecdsa::PublicKey(command) => command.run().await,
+            Ecdsa::ChainCode(command) => command.run().await,
             Ecdsa::Verify(command) => command.run().await,
         }
     }
@@ -38,6 +41,7 @@ impl Ecdsa {
             Ecdsa::GenerateKey(command) => command.output,
             Ecdsa::Sign(command) => command.output,
             Ecdsa::PublicKey(command) => command.output,
+            Ecdsa::ChainCode(command) => command.output,
             Ecdsa::Verify(command) => command.output,
         }
     }

@@ -116,19 +116,12 @@ impl<C: Curve> Run<C> {
         }
         // Step 2.6.
         let parts = Some(key).filter(|key| *key.certificate() == certificate.digest());
-        let (public_key, tweak) =
-            parts.and_then(DerivedKey::parts::<C>).ok_or(SignRefusal::DerivedKey)?;
+        let (public_key, tweak) = parts.and_then(DerivedKey::parts::<C>).ok_or(SignRefusal::DerivedKey)?;
         // The sum of step 4.3 without ζ_i: ε enters at one signer, whom all know (derivation.md 4.2).
         let mut key_part = Secret::new(lambda * secret.expose());
         if context.players().indices().next() == Some(context.me()) {
             *key_part.expose_mut() += tweak.expose();
         }
-        Ok(Run {
-            context: context.clone(),
-            digest: digest.clone(),
-            h,
-            public_key,
-            key_part,
-        })
+        Ok(Run { context: context.clone(), digest: digest.clone(), h, public_key, key_part })
     }
 }

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use tsm_sdk::{CurveId, GeneratedKey, SessionConfig};
+use tsm_types::DerivationPath;
 
 use crate::error::{CommandError, EXIT_CODES};
 use crate::nodes::{NodeArgs, Nodes, demand_a_node_each};
@@ -52,7 +53,7 @@ impl GenerateKey {
         let made = generate_key(&nodes, &session, self.threshold, self.curve, self.key_id).await;
         drop(progress);
         let (key, notices) = made?;
-        let result = KeyResult::new(&key, notices);
+        let result = KeyResult::new(&key, &DerivationPath::ROOT, notices);
         self.output.print(&result, result.text())
     }
 }
