@@ -413,7 +413,7 @@ static PROTOCOL: &[Setting] = &[
         BIP32_CACHE_SIZE,
         Kind::Integer { min: 0, max: 1_000_000 },
         "1024",
-        "Derived public keys kept in memory, over all applications, about half a kilobyte each.",
+        "Derived public keys kept in memory, over all applications. 0 keeps none.",
     ),
     later("PresigGenRequestLimit", COUNT, "Most presignatures in a request."),
     later("PresigGenGlobalLimit", COUNT, "Most presignatures in the making at a time."),

@@ -55,6 +55,12 @@ fn s09_hashes_are_called_in_the_transcript_and_where_another_format_asks_for_the
         &[
             ("crates/tsm-crypto/src/transcript.rs", 3, "the transcript itself"),
             (
+                "crates/tsm-crypto/src/derivation.rs",
+                3,
+                "HMAC-SHA512 of BIP 32; addresses outlive the versions that transcripts carry",
+            ),
+            ("crates/tsm-crypto/src/xpub.rs", 3, "the fingerprint and checksum of BIP 32's texts"),
+            (
                 "crates/tsm-crypto/src/identity.rs",
                 2,
                 "fingerprints are SHA-256 of the DER key, so that openssl shows the same",

@@ -284,8 +284,8 @@ fn what_is_known_but_not_built_is_refused_by_name() {
         "Authentication.TokenLifetime",
     );
     refused(
-        "[DKLS23.Features]",
-        "[DKLS23]\nPresigGenRequestLimit = 0\n[DKLS23.Features]",
+        "MinChainPathLength = 2",
+        "PresigGenRequestLimit = 0",
         later,
         "PresigGenRequestLimit",
         "DKLS23.PresigGenRequestLimit",

@@ -170,7 +170,7 @@ fn s93_derivation_is_bounded_by_the_greater_number_of_either_section() {
         assert_eq!(bounds(&both), (3, 1024));
     }
     // What the engine has by itself is what a file without these lines says.
-    let engine = tsm_node::Settings::default();
+    let engine = Settings::default();
     assert_eq!((engine.min_chain_path_length, engine.derived_keys), (0, 1024));
 }
 
@@ -252,7 +252,7 @@ fn what_stops_nothing_is_a_warning() {
             Some("[Players.0]"),
             "Players.0",
         ),
-        ("config.nothing_enabled", GOOD.replace("= true", "= false"), Some("[DKLS23.Features]"), "DKLS23"),
+        ("config.nothing_enabled", GOOD.replace("= true", "= false"), Some("[DKLS23]"), "DKLS23"),
         (
             "config.not_listening",
             edited("[MPCTCPServer]\nPort = 9001\nAddress = \"127.0.0.1\"", "")

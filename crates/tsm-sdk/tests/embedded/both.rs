@@ -26,7 +26,7 @@ for_both_kinds! {
     a_node_says_who_it_is,
     every_call_goes_there_and_back,
     a_derived_key_signs_and_is_what_is_derived_without_a_node,
-    s93_a_path_shorter_than_configured_is_refused_by_every_call_that_takes_one,
+    a_path_shorter_than_configured_is_refused_by_every_call_that_takes_one,
     on_every_curve,
     what_the_caller_can_repair_has_its_code,
     what_the_configuration_forbids_has_its_code,
@@ -142,7 +142,7 @@ fn curve_digest_bytes(curve: CurveId) -> usize {
     }
 }
 
-async fn s93_a_path_shorter_than_configured_is_refused_by_every_call_that_takes_one(kind: Kind) {
+async fn a_path_shorter_than_configured_is_refused_by_every_call_that_takes_one(kind: Kind) {
     let two = Two::start_with(kind, "[DKLS23]\nMinChainPathLength = 2\n").await;
     let key = make_key(two.client(), &two.peer.client, &of_both()).await.unwrap();
     let (ecdsa, id) = (two.client().ecdsa(), &key.key_id);

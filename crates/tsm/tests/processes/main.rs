@@ -16,6 +16,7 @@
 mod bench;
 mod callers;
 mod crashes;
+mod derivation;
 mod disagreement;
 mod disk;
 mod harness;
