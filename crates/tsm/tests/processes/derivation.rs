@@ -40,7 +40,7 @@ async fn a_wallet_derives_from_the_xpub_the_keys_that_the_nodes_sign_with() {
 
     let address = wallet.derive_child(ChildNumber(0)).unwrap().derive_child(ChildNumber(5)).unwrap();
     let digest = sha256(b"spent by the wallet's fifth address");
-    let (dynamic, digest_hex) = (format!("0={PLAYER_0_PUBLIC_KEY}"), hex::encode(digest));
+    let (dynamic, digest_hex) = (format!("0={PLAYER_0_PUBLIC_KEY}"), hex::encode(&digest));
     let sign = |path| {
         let sign = ["sign", "--key-id", id, "--path", path, "--dynamic", &dynamic, "--digest", &digest_hex];
         tsm(network, &[0, 2], &sign)
