@@ -474,7 +474,7 @@ fn bad_fields() -> Vec<(&'static str, &'static str, Value, ErrorCode)> {
         }
         for wrong in [
             json!({ "0": "phone" }),
-            json!({ "0": "ws://phone:9000" }),
+            json!({ "0": "tcps://phone:9000" }),
             json!({ "0": "tcp://phone:0" }),
             json!({ "0": "tcp://phone:9000?color=red" }),
             json!({ "00": "tcp://phone:9000" }),
