@@ -13,7 +13,7 @@ use tsm_transport::Listen;
 use tsm_transport::broker::Broker;
 use tsm_transport::broker::memory::{Delivery, MemoryBroker};
 use tsm_types::request::{GenerateKey, SessionRequest, SignEcdsa};
-use tsm_types::{ErrorCode, Failure, PlayerIndex, PlayerKey, Reach, SessionId};
+use tsm_types::{DerivationPath, ErrorCode, Failure, PlayerIndex, PlayerKey, Reach, SessionId};
 
 fn identity(player: u16) -> IdentityKey {
     IdentityKey::generate(&mut test_rng(900 + u64::from(player)))
@@ -90,7 +90,12 @@ async fn make_and_sign(nodes: &[LinkedNode], addresses: &Addresses) {
     for signers in [[all[0], all[1]], [all[1], all[2]]] {
         let session = session(&format!("sign {signers:?}").replace(' ', ""), &signers);
         let signed = ask(nodes, &session, addresses, |node, session| {
-            let request = SignEcdsa { session, key_id: key_id.clone(), path: vec![], digest: vec![7; 32] };
+            let request = SignEcdsa {
+                session,
+                key_id: key_id.clone(),
+                path: DerivationPath::ROOT,
+                digest: vec![7; 32],
+            };
             async move { node.sign(&application(), request).await }
         })
         .await;
