@@ -78,7 +78,7 @@ impl<C: Curve> Derived<C> {
         let (tau, chain_code) = match C::ID {
             CurveId::Secp256k1 => {
                 let encoded = C::encode_point(&self.point);
-                let i = self.hmac(&[&encoded, &step.to_be_bytes()]);
+                let i = self.keyed(&[&encoded, &step.to_be_bytes()]);
                 bip32_parts::<C>(&i).ok_or(DerivationError::NoKey(step))?
             }
             CurveId::P256 | CurveId::P384 | CurveId::P521 => self.soft(step),
@@ -127,7 +127,7 @@ impl<C: Curve> Derived<C> {
     fn soft(&self, step: u32) -> (Secret<C::Scalar>, [u8; 32]) {
         let label = format!("OpenTSM soft derivation 1 {}", C::ID.name());
         let encoded = C::encode_point(&self.point);
-        let block = |n: u8| self.hmac(&[label.as_bytes(), &[0, n], &encoded, &step.to_be_bytes()]);
+        let block = |n: u8| self.keyed(&[label.as_bytes(), &[0, n], &encoded, &step.to_be_bytes()]);
         let bytes = [block(1), block(2)].concat();
         let mut wide = C::Wide::default();
         let length = wide.as_ref().len();
@@ -137,7 +137,7 @@ impl<C: Curve> Derived<C> {
     }
 
     /// HMAC-SHA512 under the chain code.
-    fn hmac(&self, parts: &[&[u8]]) -> [u8; 64] {
+    fn keyed(&self, parts: &[&[u8]]) -> [u8; 64] {
         let mut mac =
             Hmac::<Sha512>::new_from_slice(&self.chain_code).expect("HMAC takes keys of any length");
         parts.iter().for_each(|part| mac.update(part));
