@@ -23,6 +23,7 @@ pub struct Network {
     rng: Box<dyn CryptoRng>,
     runs: u64,
     traffic: Traffic,
+    observer: Box<dyn FnMut(&[u8])>,
 }
 
 /// A key's shares.
@@ -36,7 +37,14 @@ impl Network {
         let identities =
             (0..players).map(|index| (PlayerIndex(index), IdentityKey::generate(&mut rng))).collect();
         let traffic = Traffic::default();
-        Network { identities, pairs: BTreeMap::new(), rng: Box::new(rng), runs: 0, traffic }
+        let rng = Box::new(rng);
+        Network { identities, pairs: BTreeMap::new(), rng, runs: 0, traffic, observer: Box::new(|_| {}) }
+    }
+
+    /// From now on players draw from `rng`, and `observer` is shown every message on its way.
+    pub fn draw_from(&mut self, rng: impl CryptoRng + 'static, observer: impl FnMut(&[u8]) + 'static) {
+        self.rng = Box::new(rng);
+        self.observer = Box::new(observer);
     }
 
     /// What was sent since this was asked last.
@@ -162,6 +170,7 @@ impl Network {
             }
             for (from, message) in sent {
                 self.traffic.count(&message.body);
+                (self.observer)(&message.body);
                 if let Some(round) = waiting.get_mut(&message.to) {
                     round.accept(from, &message.body).expect("honest messages are accepted");
                 }

@@ -6,9 +6,9 @@
 use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use elliptic_curve::{Field, Group};
+use elliptic_curve::Field;
 
-use crate::curve::{Curve, CurveId};
+use crate::curve::{Curve, CurveId, NonIdentityPoint};
 use crate::transcript::{Label, Transcript};
 use crate::with_curve;
 
@@ -158,7 +158,7 @@ fn join_on<C: Curve>(
         return Err(JoinError::OtherDigest);
     }
     let public_key = C::decode_point(&common.public_key).ok_or(JoinError::Malformed)?;
-    let r_point = C::decode_point(&common.r_point).ok_or(JoinError::Malformed)?;
+    let r_point = NonIdentityPoint::<C>::decode(&common.r_point).ok_or(JoinError::Malformed)?;
 
     // Spec 9.2: s = (sum of w_i) / (sum of u_i).
     let sum = |part: fn(&PartialSignature) -> &[u8]| {
@@ -229,7 +229,7 @@ fn verifies<C: Curve>(public_key: &C::Point, digest: &[u8], r: &C::Scalar, s: &C
     let Some(s_inverse) = Option::<C::Scalar>::from(s.invert()) else { return false };
     let h = C::digest_to_scalar(digest);
     let point = C::lincomb_vartime(&(h * s_inverse), &(*r * s_inverse), public_key);
-    !bool::from(point.is_identity()) && C::r_coordinate(&point).r == *r
+    NonIdentityPoint::<C>::new(point).is_some_and(|point| C::r_coordinate(&point).r == *r)
 }
 
 /// Signs with a whole key. For tests and examples of single-signer ECDSA only: no product code
@@ -240,7 +240,7 @@ pub fn partial_of_whole_key<C: Curve>(
     nonce: &C::Scalar,
     digest: &[u8],
 ) -> PartialSignature {
-    let r_point = C::mul_generator(nonce);
+    let r_point = NonIdentityPoint::<C>::new(C::mul_generator(nonce)).expect("the nonce is not zero");
     let r = C::r_coordinate(&r_point).r;
     let w = C::digest_to_scalar(digest) + r * secret;
     PartialSignature {
@@ -251,7 +251,7 @@ pub fn partial_of_whole_key<C: Curve>(
             signers: vec![0],
             public_key: C::encode_point(&C::mul_generator(secret)),
             digest: digest.to_vec(),
-            r_point: C::encode_point(&r_point),
+            r_point: r_point.encoded().to_vec(),
         },
         signer: 0,
         w: C::encode_scalar(&w),

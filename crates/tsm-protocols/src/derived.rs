@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use elliptic_curve::Field;
 use tsm_crypto::derivation::{DerivationError, Derived};
-use tsm_crypto::{Curve, CurveId, Secret, with_curve};
+use tsm_crypto::{Curve, CurveId, NonIdentityPoint, Secret, with_curve};
 use tsm_types::DerivationPath;
 use zeroize::Zeroize;
 
@@ -27,8 +28,14 @@ impl DerivedKey {
     /// The key itself: its own public key and chain code, and no tweak.
     pub fn root(certificate: &Certificate) -> Self {
         with_curve!(certificate.curve, C => {
-            let point = C::decode_point(&certificate.public_key).expect("checked when the certificate was made");
-            Self::of::<C>(certificate.digest(), Vec::new(), &Derived::root(point, certificate.chain_code))
+            DerivedKey {
+                certificate: certificate.digest(),
+                curve: C::ID,
+                path: Vec::new(),
+                public_key: certificate.public_key.clone(),
+                chain_code: certificate.chain_code,
+                tweak: Secret::new(C::encode_scalar(&C::Scalar::ZERO)),
+            }
         })
     }
 
@@ -40,9 +47,9 @@ impl DerivedKey {
     /// One step further.
     pub fn child(&self, step: u32) -> Result<Self, DerivationError> {
         with_curve!(self.curve, C => {
-            let point = C::decode_point(&self.public_key).expect("made by `of`");
+            let point = C::decode_point(&self.public_key).expect("of a certificate, or made by `of`");
             let below = Derived::<C>::root(point, self.chain_code).child(step)?;
-            let earlier = Secret::new(C::decode_scalar(self.tweak.expose()).expect("made by `of`"));
+            let earlier = Secret::new(C::decode_scalar(self.tweak.expose()).expect("made here"));
             let mut child = Self::of::<C>(self.certificate, [self.path.as_slice(), &[step]].concat(), &below);
             child.tweak = Secret::new(C::encode_scalar(&(*earlier.expose() + below.tweak().expose())));
             Ok(child)
@@ -88,12 +95,12 @@ impl DerivedKey {
     }
 
     /// X' and ε; `None` on another curve.
-    pub(crate) fn parts<C: Curve>(&self) -> Option<(C::Point, Secret<C::Scalar>)> {
+    pub(crate) fn parts<C: Curve>(&self) -> Option<(NonIdentityPoint<C>, Secret<C::Scalar>)> {
         if self.curve != C::ID {
             return None;
         }
         let tweak = Secret::new(C::decode_scalar(self.tweak.expose())?);
-        Some((C::decode_point(&self.public_key)?, tweak))
+        Some((NonIdentityPoint::decode(&self.public_key)?, tweak))
     }
 }
 

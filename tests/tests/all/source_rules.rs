@@ -111,6 +111,7 @@ fn s23_lists_are_zipped_only_where_their_lengths_are_fixed() {
             ("crates/tsm-protocols/src/echo.rs", 3, "lengths are compared first, in the lines above"),
             ("crates/tsm-protocols/src/ecdsa/sign/multiply.rs", 1, "PerPeer::zip"),
             ("crates/tsm-protocols/src/ecdsa/sign/check.rs", 3, "PerPeer::zip, and two arrays of two"),
+            ("crates/tsm-crypto/src/curve.rs", 1, "points and the encodings just made of them, one for each"),
             ("crates/tsm-crypto/src/ot/base.rs", 9, fixed),
             ("crates/tsm-crypto/src/ot/bits.rs", 1, fixed),
             ("crates/tsm-crypto/src/ot/extension.rs", 4, fixed),

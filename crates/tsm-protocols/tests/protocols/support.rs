@@ -139,11 +139,8 @@ pub(crate) fn generate_with(curve: CurveId, t: u64, indices: &[u16], seed: u64) 
 
 /// A second copy of a share, as a node that loads it has one.
 pub(crate) fn copy(share: &KeyShare) -> KeyShare {
-    KeyShare {
-        certificate: share.certificate.clone(),
-        holder: share.holder,
-        secret: tsm_crypto::Secret::new(share.secret.expose().clone()),
-    }
+    let secret = tsm_crypto::Secret::new(share.secret.expose().clone());
+    KeyShare::new(share.certificate.clone(), share.holder, secret).unwrap()
 }
 
 // Pairs.

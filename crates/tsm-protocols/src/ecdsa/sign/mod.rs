@@ -28,7 +28,7 @@ mod states;
 
 use tsm_crypto::ecdsa::PartialSignature;
 use tsm_crypto::ot::Verdict;
-use tsm_crypto::{CryptoRng, Curve, Secret, with_curve};
+use tsm_crypto::{CryptoRng, Curve, NonIdentityPoint, Secret, with_curve};
 use tsm_types::{Digest, PlayerIndex};
 
 use crate::abort::Abort;
@@ -86,7 +86,7 @@ struct Run<C: Curve> {
     /// The digest as a scalar h, not zero.
     h: C::Scalar,
     /// X, or X' of a derived key.
-    public_key: C::Point,
+    public_key: NonIdentityPoint<C>,
     /// λ_i·x_i, and + ε at the lowest signer.
     key_part: Secret<C::Scalar>,
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use elliptic_curve::Field;
-use tsm_crypto::{Curve, Secret};
+use tsm_crypto::{Curve, NonIdentityPoint, Secret};
 use tsm_types::{Digest, ErrorCode, PlayerIndex, Threshold};
 
 use super::{PairStates, Run};
@@ -98,8 +98,8 @@ impl<C: Curve> Run<C> {
         if bool::from(h.is_zero()) {
             return Err(SignRefusal::Digest);
         }
-        // Step 2.4: the share is this player's and fits its certificate.
-        if share.holder != context.me() || !share.is_consistent() {
+        // Step 2.4: the share is this player's. That it fits its certificate is known since it was loaded.
+        if share.holder != context.me() {
             return Err(SignRefusal::Share);
         }
         let secret = C::decode_scalar(share.secret.expose()).map(Secret::new).ok_or(SignRefusal::Share)?;
