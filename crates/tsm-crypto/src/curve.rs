@@ -42,7 +42,7 @@ impl CurveId {
     pub const ALL: [CurveId; 4] = [CurveId::Secp256k1, CurveId::P256, CurveId::P384, CurveId::P521];
 
     /// The name that people and APIs use.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             CurveId::Secp256k1 => "secp256k1",
             CurveId::P256 => "P-256",
@@ -192,7 +192,7 @@ macro_rules! with_curve {
 
 /// Implements [`Curve`] for a RustCrypto curve. The numbers are the ones of spec 2.
 macro_rules! rustcrypto_curve {
-    ($module:ident, $curve:ty, $id:expr, bits: $bits:expr, bytes: $bytes:expr, wide: $wide:expr, half: $half:expr, low_s: $low_s:expr) => {
+    ($module:ident, $curve:ty, $id:expr, bits: $bits:expr, bytes: $bytes:expr, wide: $wide:expr, half: $half:expr, low_s: $low_s:expr $(, generator: $mul_generator:path)?) => {
         impl Curve for $curve {
             type Scalar = <$curve as CurveArithmetic>::Scalar;
             type Point = <$curve as CurveArithmetic>::ProjectivePoint;
@@ -271,6 +271,10 @@ macro_rules! rustcrypto_curve {
                 <Self::Scalar as Reduce<elliptic_curve::FieldBytes<$curve>>>::reduce(&repr)
             }
 
+            $(fn mul_generator(scalar: &Self::Scalar) -> Self::Point {
+                $mul_generator(scalar)
+            })?
+
             fn lincomb<const N: usize>(terms: &[(Self::Point, Self::Scalar); N]) -> Self::Point {
                 elliptic_curve::ops::LinearCombination::lincomb(terms)
             }
@@ -315,7 +319,7 @@ macro_rules! rustcrypto_curve {
     };
 }
 
-rustcrypto_curve!(k256, Secp256k1, CurveId::Secp256k1, bits: 256, bytes: 32, wide: 48, half: 24, low_s: true);
+rustcrypto_curve!(k256, Secp256k1, CurveId::Secp256k1, bits: 256, bytes: 32, wide: 48, half: 24, low_s: true, generator: crate::fixed_base::mul_generator);
 rustcrypto_curve!(p256, P256, CurveId::P256, bits: 256, bytes: 32, wide: 48, half: 24, low_s: false);
 rustcrypto_curve!(p384, P384, CurveId::P384, bits: 384, bytes: 48, wide: 64, half: 32, low_s: false);
 rustcrypto_curve!(p521, P521, CurveId::P521, bits: 521, bytes: 66, wide: 82, half: 41, low_s: false);

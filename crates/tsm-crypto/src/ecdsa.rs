@@ -170,19 +170,21 @@ fn join_on<C: Curve>(
     let u = sum(|partial| &partial.u)?;
     let coordinate = C::r_coordinate(&r_point);
     // C10: the sum of u_i, r and s are not zero.
-    let u_inverse = Option::<C::Scalar>::from(u.invert()).ok_or(JoinError::Unverifiable)?;
-    let mut s = w * u_inverse;
-    if bool::from(s.is_zero()) || bool::from(coordinate.r.is_zero()) {
+    let inverse = Option::<C::Scalar>::from((w * u).invert()).ok_or(JoinError::Unverifiable)?;
+    if bool::from(coordinate.r.is_zero()) {
+        return Err(JoinError::Unverifiable);
+    }
+    let (mut s, s_inverse) = (w.square() * inverse, u.square() * inverse);
+    // C11: it verifies under the key, and the point of the verification is R itself. Tested before s
+    // is brought to the lower half, which replaces that point by its negative.
+    let h = C::digest_to_scalar(digest);
+    if C::lincomb_vartime(&(h * s_inverse), &(coordinate.r * s_inverse), &public_key) != *r_point.point() {
         return Err(JoinError::Unverifiable);
     }
     let mut recovery_id = u8::from(coordinate.y_is_odd) | (u8::from(coordinate.x_reduced) << 1);
     if C::LOW_S && C::is_high(&s) {
         s = -s;
         recovery_id ^= 1;
-    }
-    // C11: it verifies under the key.
-    if !verifies::<C>(&public_key, digest, &coordinate.r, &s) {
-        return Err(JoinError::Unverifiable);
     }
     let der = C::signature_to_der(&coordinate.r, &s).ok_or(JoinError::Unverifiable)?;
     Ok(Signature {

@@ -25,6 +25,8 @@ pub mod secret;
 pub mod transcript;
 pub mod xpub;
 
+mod fixed_base;
+
 pub use curve::{CanonicalScalar, Curve, CurveId, NonIdentityPoint, P256, P384, P521, Secp256k1};
 pub use identity::{IdentityKey, IdentityPublicKey};
 pub use rand_core::CryptoRng;

@@ -29,6 +29,8 @@ pub enum Label {
     BaseOtMap,
     /// Key of one slot of a base OT.
     BaseOtKey,
+    /// Key of one slot of a base OT that an extension gave.
+    ExtendedOtKey,
     /// One level of a GGM tree.
     GgmLevel,
     /// Check strings of the leaves of a GGM tree.
@@ -73,6 +75,7 @@ impl Label {
         Label::DeviceSecret,
         Label::BaseOtMap,
         Label::BaseOtKey,
+        Label::ExtendedOtKey,
         Label::GgmLevel,
         Label::GgmCheck,
         Label::ExtensionPrg,

@@ -19,7 +19,7 @@ const FURTHER_RULES: [u32; 12] = [80, 87, 88, 89, 90, 91, 92, 93, 111, 112, 113,
 fn required() -> BTreeSet<String> {
     let rules = (1..=65).chain(95..=108).chain(FURTHER_RULES).map(|number| format!("S-{number:02}"));
     let numbered = |letter: char, last: u32| (1..=last).map(move |number| format!("{letter}{number}"));
-    let checks = numbered('K', 7).chain(numbered('C', 11)).chain(numbered('N', 3)).chain(numbered('D', 4));
+    let checks = numbered('K', 7).chain(numbered('C', 11)).chain(numbered('N', 4)).chain(numbered('D', 4));
     rules.chain(checks).collect()
 }
 
