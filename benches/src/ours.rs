@@ -23,8 +23,11 @@ pub struct Network {
     rng: Box<dyn CryptoRng>,
     runs: u64,
     traffic: Traffic,
-    observer: Box<dyn FnMut(&[u8])>,
+    observer: Observer,
 }
+
+/// Sees messages on their way.
+type Observer = Box<dyn FnMut(&[u8])>;
 
 /// A key's shares.
 pub type Shares = BTreeMap<PlayerIndex, KeyShare>;

@@ -1,7 +1,7 @@
 //! Holds what memcheck reported against the list of values that are public (`benches/taint.sh`).
 //!
 //! A finding is told by three things: the source line of ours that it happened in or below, the text
-//! of that line, and the file in which the jump or address itself is. The list has them with a reason;
+//! of that line, or its beginning, and the file in which the jump or address itself is. The list has them with a reason;
 //! a finding that is not on it is a failure, and so is an entry that matches nothing.
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
 
@@ -38,7 +38,7 @@ fn compare(logs: &[String]) -> Result<bool, std::io::Error> {
             let file = finding.ours.as_ref().map_or("", |(file, _)| file.as_str());
             let entry = entries.iter().position(|[place, code, innermost, _]| {
                 *place == file
-                    && text.as_ref().is_some_and(|text| text.contains(code))
+                    && text.as_ref().is_some_and(|text| text.starts_with(code))
                     && finding.innermost == *innermost
             });
             match entry {
