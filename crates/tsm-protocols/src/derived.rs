@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use elliptic_curve::Field;
 use tsm_crypto::derivation::{DerivationError, Derived};
 use tsm_crypto::{Curve, CurveId, NonIdentityPoint, Secret, with_curve};
 use tsm_types::DerivationPath;
@@ -34,7 +33,7 @@ impl DerivedKey {
                 path: Vec::new(),
                 public_key: certificate.public_key.clone(),
                 chain_code: certificate.chain_code,
-                tweak: Secret::new(C::encode_scalar(&C::Scalar::ZERO)),
+                tweak: Secret::new(C::encode_scalar(&<C as Curve>::Scalar::ZERO)),
             }
         })
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use elliptic_curve::Field;
-use tsm_crypto::{Curve, NonIdentityPoint, Secret};
+use tsm_crypto::{Curve, Secret};
 use tsm_types::{Digest, ErrorCode, PlayerIndex, Threshold};
 
 use super::{PairStates, Run};
