@@ -13,6 +13,7 @@
 //! | What happens on a sign request? | `operations/sign.rs` |
 //! | Where does the state of two processes live? | `pairs.rs` |
 //! | What is stored of a key? | `vault.rs` |
+//! | What may one tenant take? | `tenants.rs` |
 //! | What do a server and an app start? | `linked.rs` |
 //!
 //! Errors are [`tsm_types::Failure`]s: a code, the players concerned, and what to do.
@@ -24,17 +25,20 @@ mod node;
 mod operations;
 mod outcomes;
 mod pairs;
+mod provisional;
 mod resolve;
 mod run;
 mod sessions;
 mod settings;
+mod tenants;
 mod vault;
 #[cfg(test)]
 mod vectors;
+mod waiting;
 mod wire;
 
 pub use compute::Compute;
 pub use linked::{LinkedNode, LinkedParts};
 pub use node::{Node, NodeParts};
-pub use settings::{Features, Settings, StaticPlayer};
+pub use settings::{Features, Settings, StaticPlayer, TenantLimits};
 pub use wire::WIRE_VERSION;

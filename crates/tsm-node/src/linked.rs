@@ -47,8 +47,13 @@ impl LinkedNode {
     pub fn start(parts: LinkedParts) -> Result<LinkedNode, StartError> {
         let LinkedParts { player, identity, players, listen, store, settings } = parts;
         let identity = Arc::new(identity);
-        let config =
-            TcpConfig { identity: identity.clone(), player: player.0, listen, limits: Default::default() };
+        let config = TcpConfig {
+            identity: identity.clone(),
+            player: player.0,
+            listen,
+            static_peers: players.values().filter_map(|player| player.public_key.clone()).collect(),
+            limits: settings.links.clone(),
+        };
         let (links, events) = TcpLinks::start(config)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let node = Node::start(NodeParts {

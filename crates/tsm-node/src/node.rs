@@ -11,7 +11,9 @@ use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
 use tsm_transport::{Lease, LinkEvent, Links};
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId};
+use tsm_types::{
+    ApplicationId, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId, SessionTag,
+};
 
 use crate::compute::Compute;
 use crate::outcomes::Outcomes;
@@ -20,11 +22,12 @@ use crate::resolve::KnownPlayers;
 use crate::run::{Limits, end_of};
 use crate::sessions::Sessions;
 use crate::settings::{Settings, StaticPlayer};
+use crate::tenants::Tenants;
 use crate::vault::Vault;
 use crate::wire::Frame;
 use crate::{certificates, operations};
 
-/// How often waiting frames are looked through for old ones.
+/// How often what is kept for a time is looked through for what is too old.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// What a node is made of.
@@ -59,6 +62,7 @@ pub(crate) struct Inner {
     pub vault: Vault,
     pub compute: Compute,
     pub settings: Settings,
+    pub tenants: Tenants,
     pub sessions: Sessions,
     pub pairs: Pairs,
     pub outcomes: Outcomes,
@@ -83,6 +87,7 @@ impl Node {
             true => expect_static_players(&known, parts.links.as_ref()),
             false => Vec::new(),
         };
+        let static_keys = known.configured.values().filter_map(|player| player.public_key.clone()).collect();
         let inner = Arc::new(Inner {
             known,
             identity: parts.identity,
@@ -90,6 +95,7 @@ impl Node {
             vault: Vault::new(parts.store),
             compute: parts.compute,
             sessions: Sessions::new(parts.settings.max_sessions),
+            tenants: Tenants::new(parts.settings.tenants.clone(), static_keys),
             settings: parts.settings,
             pairs: Pairs::default(),
             outcomes: Outcomes::default(),
@@ -172,8 +178,14 @@ impl Inner {
     }
 
     /// Tells the players of a session that never opened here why they need not wait.
-    pub(crate) fn refuse(&self, id: &SessionId, players: &Players, failure: &Failure) {
-        let frame = Frame::End(end_of(id, None, failure)).encode();
+    pub(crate) fn refuse(
+        &self,
+        id: &SessionId,
+        tag: Option<SessionTag>,
+        players: &Players,
+        failure: &Failure,
+    ) {
+        let frame = Frame::End(end_of(id, tag, failure)).encode();
         for peer in players.peers_of(self.known.me) {
             if let Some(key) = players.key(peer) {
                 // Who is not connected now finds out by its own deadline.
@@ -256,7 +268,10 @@ async fn hand_out(node: Arc<Inner>, mut events: mpsc::Receiver<LinkEvent>) {
                 Some(event) => node.event(event).await,
                 None => return,
             },
-            _ = housekeeping.tick() => node.sessions.expire(),
+            _ = housekeeping.tick() => {
+                node.sessions.expire();
+                node.outcomes.expire(node.settings.outcome_lifetime);
+            }
         }
     }
 }

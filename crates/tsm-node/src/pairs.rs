@@ -341,7 +341,7 @@ async fn set_up(node: &Arc<Inner>, session: Session) -> Result<Ready, Failure> {
     // The link stands already: a session or the peer asked for this.
     let peers = session.players.peers_of(node.known.me).into_iter();
     let routes = peers.map(|peer| (peer, node.known.route(peer).unwrap_or(Route::Wait))).collect();
-    let mut running = Running::open(node, session, routes, SET_UP_LIMITS)?;
+    let mut running = Running::open(node, None, session, routes, SET_UP_LIMITS)?;
     let context = running.context().clone();
     let result = async {
         let (peers, set_up_context) = (context.peers(), context.clone());

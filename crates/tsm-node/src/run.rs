@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tsm_protocols::{Abort, Class, Context, Outgoing, Step};
 use tsm_transport::{Lease, PeerStatus, ProcessId, Route, SendError};
-use tsm_types::{ErrorCode, Failure, PlayerIndex, Session, SessionId, SessionTag};
+use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, Session, SessionId, SessionTag};
 use zeroize::Zeroizing;
 
 use crate::node::Inner;
@@ -18,6 +18,9 @@ use crate::wire::{EndFrame, Frame, RoundFrame};
 
 /// How often a session looks at its links while players are missing.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
+
+/// Of many phones that wait as one player, how many a message shows.
+const MAX_STRANGERS_SHOWN: usize = 3;
 
 /// How long a session may wait and take.
 #[derive(Clone, Copy, Debug)]
@@ -52,8 +55,11 @@ pub(crate) struct Running {
 
 impl Running {
     /// Opens the session: registers it, makes sure of the links, and tells every peer.
+    ///
+    /// `application` is whose session it is; a set-up of a pair is nobody's.
     pub(crate) fn open(
         node: &Arc<Inner>,
+        application: Option<&ApplicationId>,
         session: Session,
         routes: Vec<(PlayerIndex, Route)>,
         limits: Limits,
@@ -62,15 +68,21 @@ impl Running {
         let context = Context::new(&session, me).ok_or_else(|| {
             Failure::new(ErrorCode::NodeFault, "this node does not take part in its own session")
         })?;
+        let tag = session.tag();
+        let inbox = node.sessions.open(&session, me, application, &node.tenants).inspect_err(|failure| {
+            // Of one that runs or ran here the other players need not hear again.
+            if failure.code != ErrorCode::SessionConflict {
+                node.refuse(&session.id, Some(tag), &session.players, failure);
+            }
+        })?;
         let mut leases = Vec::new();
         for (peer, route) in routes {
             leases.push(node.links.expect(context.key_of(peer), route));
         }
-        let tag = session.tag();
         let mut running = Running {
             node: node.clone(),
             tag,
-            inbox: node.sessions.open(&session)?,
+            inbox,
             limits,
             opened: Instant::now(),
             sent: Vec::new(),
@@ -451,14 +463,16 @@ impl Running {
             | PeerStatus::Waiting
             | PeerStatus::Unexpected => status.to_string(),
         };
-        for stranger in self.node.links.strangers() {
-            if stranger.player_index == player.0 {
-                note += &format!(
-                    "; a node that says it is player {player} is waiting with public key {}, this session names {}",
-                    stranger.fingerprint,
-                    key.fingerprint()
-                );
-            }
+        let (strangers, number) = self.node.links.strangers_as(player.0, MAX_STRANGERS_SHOWN);
+        for stranger in &strangers {
+            note += &format!(
+                "; a node that says it is player {player} is waiting with public key {}, this session names {}",
+                stranger.fingerprint,
+                key.fingerprint()
+            );
+        }
+        if number > strangers.len() {
+            note += &format!("; {} more say that they are player {player}", number - strangers.len());
         }
         note
     }

@@ -24,8 +24,39 @@ pub struct Settings {
     /// Whether static players are dialled when the node starts and for as long as it runs, or only
     /// for sessions.
     pub keep_links: bool,
+    /// What one dynamic player, and one application, may take of this node.
+    pub tenants: TenantLimits,
+    /// What links may cost; those of a [`LinkedNode`](crate::LinkedNode).
+    pub links: tsm_transport::Limits,
     /// Which operations are enabled.
     pub features: Features,
+}
+
+/// What one dynamic player, and one application, may take of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantLimits {
+    /// Sessions in flight of one dynamic player.
+    pub sessions: usize,
+    /// Sessions in flight of one application, if they are limited.
+    pub sessions_of_application: Option<usize>,
+    /// Keys of which one dynamic player holds a share, as this node has them.
+    pub keys: usize,
+    /// Peers with which state for signatures is kept at the same time; some 20 kB each.
+    pub pairs: usize,
+    /// How long such a state stays after the last session with a peer whose link is down.
+    pub pair_idle: Duration,
+}
+
+impl Default for TenantLimits {
+    fn default() -> Self {
+        TenantLimits {
+            sessions: 32,
+            sessions_of_application: None,
+            keys: 100,
+            pairs: 16 * 1024,
+            pair_idle: Duration::from_secs(600),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -38,6 +69,8 @@ impl Default for Settings {
             outcome_lifetime: Duration::from_secs(600),
             reject_conflicting_dynamic_keys: false,
             keep_links: true,
+            tenants: TenantLimits::default(),
+            links: tsm_transport::Limits::default(),
             features: Features::ALL,
         }
     }

@@ -10,12 +10,14 @@
 //! * [`TcpLinks`]: TLS 1.3 with raw public keys over pools of TCP connections.
 //! * [`memory::MemoryNetwork`]: whole networks in one thread, with a hand on every frame.
 
+mod counts;
 mod links;
 pub mod memory;
 mod tcp;
 mod tls;
 mod wire;
 
+pub use counts::LinkCounts;
 pub use links::{
     DownReason, Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, ProcessId, Route, SendError,
     Stranger,

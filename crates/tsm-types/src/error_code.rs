@@ -105,6 +105,8 @@ catalogue! {
         "Use a fresh session ID for every operation; repeat one only to repeat the very same request.";
     SessionLimit = "session.limit", Caller, 429, "This node runs as many sessions as it may.",
         "Wait for running sessions to end, then try again with a fresh session ID.";
+    ApplicationSessionLimit = "application.session_limit", Caller, 429, "This application has as many sessions in flight at this node as it may.",
+        "Wait for its running sessions to end, then try again with a fresh session ID; the operator sets [Tenants] MaxSessionsPerApplication.";
     PartialsInvalid = "partials.invalid", Caller, 422, "The partial signatures do not belong together.",
         "Pass exactly one partial signature of every signer of one session.";
     SignatureInvalid = "signature.invalid", Caller, 422, "The signature does not verify.",
@@ -141,6 +143,16 @@ catalogue! {
         "The pair's state was destroyed and is made anew at the next session; repeated failures mean that the named player is hostile.";
     PairRenewed = "pair.renewed", Player, 409, "The state shared with a player was being renewed.",
         "Try again with a fresh session ID.";
+    TenantSessionLimit = "tenant.session_limit", Player, 429, "A dynamic player has as many sessions in flight at a node as it may.",
+        "Wait for the named player's running sessions to end, then try again with a fresh session ID; the node's operator sets [Tenants] MaxSessions.";
+    TenantKeyLimit = "tenant.key_limit", Player, 429, "A dynamic player holds as many keys at a node as it may.",
+        "Delete key shares of the named player that are no longer needed at this node, or ask its operator to raise [Tenants] MaxKeys.";
+    TenantPairLimit = "tenant.pair_limit", Player, 503, "A node keeps state with as many players as it may.",
+        "Try again later with a fresh session ID: state with players that have left makes room; the node's operator sets [Tenants] MaxPairs.";
+    TenantLinkLimit = "tenant.link_limit", Player, 429, "A player holds as many connections to a node as it may.",
+        "Lower connectionPoolSize in the named player's address of this node, or raise [Tenants] MaxConnections at the node.";
+    HandshakeLimit = "link.handshake_limit", Player, 429, "Too many connections from one source came to nothing.",
+        "See what runs at the source; the node listens to it again after a while; its operator sets [Tenants] MaxFailedHandshakes.";
     ResultInconsistent = "result.inconsistent", Player, 409, "The players' contributions do not fit the key, and nobody can be named.",
         "Try again with another set of signers; if it repeats with one set only, a member of that set is faulty.";
 

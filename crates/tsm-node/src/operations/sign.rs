@@ -30,13 +30,13 @@ pub(crate) async fn run(
     let (share, digest, session) = match loaded {
         Ok(loaded) => loaded,
         Err(failure) => {
-            node.refuse(&request.session.id, &resolved.players, &failure);
+            node.refuse(&request.session.id, None, &resolved.players, &failure);
             return Err(failure);
         }
     };
     let limits = node.limits(&request.session);
     let (id, tag) = (session.id.clone(), session.tag());
-    let work = sign(node.clone(), share, session, resolved.routes, digest, limits);
+    let work = sign(node.clone(), application.clone(), share, session, resolved.routes, digest, limits);
     match node.outcomes.once(node, application, &id, tag, work).await? {
         Outcome::Signed(signed) => Ok(Signed { notices: resolved.notices, ..signed }),
         Outcome::Key(_) => Err(Failure::new(ErrorCode::NodeFault, "a signing session gave a key")),
@@ -102,13 +102,14 @@ async fn load(
 
 async fn sign(
     node: Arc<Inner>,
+    application: ApplicationId,
     share: KeyShare,
     session: Session,
     routes: Vec<(PlayerIndex, Route)>,
     digest: Digest,
     limits: Limits,
 ) -> Result<Outcome, Failure> {
-    let mut running = Running::open(&node, session, routes, limits)?;
+    let mut running = Running::open(&node, Some(&application), session, routes, limits)?;
     let result = make_partial(&node, &mut running, share, digest).await;
     running.finish(result)
 }

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
+use crate::counts::count;
 use crate::links::PeerKey;
 use crate::tcp::connection::{Greeted, greet, run, say};
 use crate::tcp::limits::{FAREWELL_TIME, FIRST_RETRY};
@@ -16,6 +17,7 @@ use crate::tcp::peer::Registered;
 use crate::tcp::shared::{Entry, Shared};
 use crate::tls::{is_refusal_of_our_key, proven_key};
 use crate::wire::{ReadError, Unit};
+use tsm_types::ErrorCode;
 
 /// What a parked peer has to say: that it expects us, and perhaps that it goes. Some more is
 /// overlooked.
@@ -37,6 +39,8 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
     let accepting = async {
         loop {
             match listener.accept().await {
+                // Dropped here, a connection costs nothing but its acceptance.
+                Ok((_, from)) if shared.is_blocked(from) => {}
                 Ok((socket, from)) => {
                     let (id, gives_way) = shared.handshake_begins(from);
                     shared.spawn(receive(shared.clone(), socket, from, id, gives_way));
@@ -69,7 +73,16 @@ async fn receive<N>(
     shared.handshake_ends(id);
     match outcome {
         Ok((peer, greeted)) => admit(shared, peer, greeted, from).await,
-        Err(why) => tracing::debug!(%from, why, "a connection came to nothing"),
+        Err(why) => {
+            tracing::debug!(%from, why, "a connection came to nothing");
+            if shared.handshake_failed(from) {
+                tracing::warn!(
+                    code = %ErrorCode::HandshakeLimit, source = %from.ip(), limit = shared.limits.failed_handshakes,
+                    "too many connections of this source came to nothing within a minute: it is not listened to for {:?}",
+                    shared.limits.blocked_for
+                );
+            }
+        }
     }
 }
 
@@ -99,10 +112,11 @@ async fn admit(shared: Arc<Shared>, peer: PeerKey, greeted: Greeted<Stream>, fro
         Entry::Expected(registered) => run(shared, peer, registered, greeted, false).await,
         Entry::Parked(id, unparked) => park(shared, peer, greeted, from, id, unparked).await,
         Entry::Leaving => {}
-        Entry::TooMany => tracing::warn!(
-            peer = %peer.fingerprint(), player = greeted.hello.player, %from,
-            "refused: this peer holds too many connections; lower its connectionPoolSize"
+        Entry::TooMany(limit) if shared.may_hint() => tracing::warn!(
+            code = %ErrorCode::TenantLinkLimit, peer = %peer.fingerprint(), player = greeted.hello.player, %from, limit,
+            "refused: this peer holds as many connections as it may; lower its connectionPoolSize"
         ),
+        Entry::TooMany(_) => {}
     }
 }
 
@@ -132,6 +146,7 @@ async fn park(
     match end {
         Parked::Unparked(registered) => run(shared, peer, registered, greeted, expects_us).await,
         Parked::Expired => {
+            count(&shared.counters.expired);
             tracing::warn!(
                 "refused: unknown key {fingerprint} from {from}, claimed player {player}; to let it in, add its \
                  public key to the configuration or name it in the session"

@@ -3,12 +3,15 @@
 mod accept;
 mod connection;
 mod dial;
+mod failures;
 mod limits;
 mod outbox;
+mod parked;
 mod peer;
 mod shared;
 mod waiting;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -23,6 +26,7 @@ use tsm_crypto::IdentityKey;
 
 pub use self::limits::Limits;
 use self::shared::{MOST_EVENTS_OF_A_CHANGE, Shared};
+use crate::counts::LinkCounts;
 use crate::links::{Lease, LinkEvent, Links, PeerKey, PeerStatus, ProcessId, Route, SendError, Stranger};
 use crate::tls::Tls;
 use crate::wire::Hello;
@@ -35,6 +39,8 @@ pub struct TcpConfig {
     pub player: u16,
     /// Where to wait for peers; `None` for a node that only dials.
     pub listen: Option<SocketAddr>,
+    /// Peers that the configuration knows: the limits of dynamic ones do not apply to them.
+    pub static_peers: HashSet<PeerKey>,
     /// What strangers, peers and waiting frames may cost.
     pub limits: Limits,
 }
@@ -94,7 +100,7 @@ impl TcpLinks {
 
         let (events, receiver) = mpsc::channel(config.limits.events.max(MOST_EVENTS_OF_A_CHANGE));
         let hello = Hello { process, player: config.player };
-        let shared = Arc::new(Shared::new(tls, hello, config.limits, runtime, events));
+        let shared = Arc::new(Shared::new(tls, hello, config.limits, config.static_peers, runtime, events));
         if let Some(listener) = listener {
             shared.spawn(accept::listen(shared.clone(), listener));
         }
@@ -145,6 +151,14 @@ impl Links for TcpLinks {
 
     fn strangers(&self) -> Vec<Stranger> {
         self.shared.strangers()
+    }
+
+    fn strangers_as(&self, player: u16, most: usize) -> (Vec<Stranger>, usize) {
+        self.shared.strangers_as(player, most)
+    }
+
+    fn counts(&self) -> LinkCounts {
+        self.shared.counters.now()
     }
 }
 

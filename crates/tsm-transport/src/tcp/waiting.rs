@@ -1,12 +1,13 @@
 //! Bounded rooms for those who have not been let in: handshakes and parked links.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use crate::tcp::outbox::ConnectionId;
 
 /// Who is counted as one: an IPv4 address, or the /64 network that any IPv6 host has to itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Source {
     V4([u8; 4]),
     V6([u8; 8]),
@@ -24,54 +25,81 @@ impl From<SocketAddr> for Source {
 }
 
 /// Where newcomers wait. When it is full the oldest give way, so a flood displaces itself first.
+/// Nothing here costs more the more there are.
 pub(crate) struct WaitingRoom<T> {
     limit: usize,
     limit_per_source: usize,
+    waiting: HashMap<ConnectionId, (Source, T)>,
     /// By age: identifiers grow.
-    waiting: BTreeMap<ConnectionId, (Source, T)>,
+    of_source: HashMap<Source, BTreeSet<ConnectionId>>,
+    /// The last is the busiest source, of several the one with the oldest.
+    by_number: BTreeSet<(usize, Reverse<ConnectionId>, Source)>,
 }
 
 impl<T> WaitingRoom<T> {
     pub(crate) fn new(limit: usize, limit_per_source: usize) -> Self {
-        WaitingRoom { limit, limit_per_source, waiting: BTreeMap::new() }
+        WaitingRoom {
+            limit,
+            limit_per_source,
+            waiting: HashMap::new(),
+            of_source: HashMap::new(),
+            by_number: BTreeSet::new(),
+        }
     }
 
-    /// Takes in a newcomer; whoever had to give way is dropped.
-    pub(crate) fn enter(&mut self, id: ConnectionId, source: Source, value: T) {
-        let mut counts: HashMap<Source, usize> = HashMap::new();
-        for (source, _) in self.waiting.values() {
-            *counts.entry(*source).or_default() += 1;
-        }
-        if counts.get(&source).is_some_and(|count| *count >= self.limit_per_source) {
-            self.remove_oldest_of(source);
+    /// Takes in a newcomer; returns who had to give way.
+    pub(crate) fn enter(&mut self, id: ConnectionId, source: Source, value: T) -> Option<(ConnectionId, T)> {
+        let full_source = self.of_source.get(&source).is_some_and(|ids| ids.len() >= self.limit_per_source);
+        let gives_way = if full_source {
+            Some(source)
         } else if self.waiting.len() >= self.limit {
-            // The first of the busiest in the order of age, so that it does not depend on chance.
-            let most = counts.values().copied().max().unwrap_or(0);
-            let busiest =
-                self.waiting.values().map(|(source, _)| *source).find(|source| counts[source] == most);
-            busiest.into_iter().for_each(|source| self.remove_oldest_of(source));
-        }
+            self.by_number.last().map(|(_, _, busiest)| *busiest)
+        } else {
+            None
+        };
+        let displaced = gives_way.and_then(|source| {
+            let oldest = *self.of_source.get(&source)?.first()?;
+            Some((oldest, self.remove(oldest)?))
+        });
         self.waiting.insert(id, (source, value));
+        self.count(source, |ids| ids.insert(id));
+        displaced
     }
 
     /// `None` if it has given way or was removed before.
     pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<T> {
-        self.waiting.remove(&id).map(|(_, value)| value)
+        let (source, value) = self.waiting.remove(&id)?;
+        self.count(source, |ids| ids.remove(&id));
+        Some(value)
     }
 
-    /// Takes out all that fit.
-    pub(crate) fn remove_where(&mut self, fits: impl Fn(&T) -> bool) -> Vec<(ConnectionId, T)> {
-        let waiting = self.waiting.extract_if(.., |_, (_, value)| fits(value));
-        waiting.map(|(id, (_, value))| (id, value)).collect()
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<&T> {
+        self.waiting.get(&id).map(|(_, value)| value)
     }
 
-    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.waiting.values().map(|(_, value)| value)
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
     }
 
-    fn remove_oldest_of(&mut self, source: Source) {
-        let oldest = self.waiting.iter().find(|(_, (other, _))| *other == source).map(|(id, _)| *id);
-        oldest.into_iter().for_each(|id| drop(self.waiting.remove(&id)));
+    /// All that wait, by age.
+    pub(crate) fn ids(&self) -> BTreeSet<ConnectionId> {
+        self.waiting.keys().copied().collect()
+    }
+
+    fn count(&mut self, source: Source, change: impl FnOnce(&mut BTreeSet<ConnectionId>) -> bool) {
+        let place =
+            |ids: &BTreeSet<ConnectionId>| ids.first().map(|oldest| (ids.len(), Reverse(*oldest), source));
+        let ids = self.of_source.entry(source).or_default();
+        let before = place(ids);
+        change(ids);
+        let after = place(ids);
+        if ids.is_empty() {
+            self.of_source.remove(&source);
+        }
+        if let Some(before) = before {
+            self.by_number.remove(&before);
+        }
+        self.by_number.extend(after);
     }
 }
 
@@ -83,7 +111,7 @@ mod tests {
     const B: Source = Source::V4([10, 0, 0, 2]);
 
     fn left(room: &WaitingRoom<u64>) -> Vec<u64> {
-        room.values().copied().collect()
+        room.ids().into_iter().filter_map(|id| room.get(id).copied()).collect()
     }
 
     #[test]
@@ -102,6 +130,20 @@ mod tests {
             room.enter(id, source, id);
         }
         assert_eq!(left(&room), [3, 4, 5]);
+    }
+
+    #[test]
+    fn s105_those_who_left_leave_no_trace_in_the_books() {
+        let mut room = WaitingRoom::new(4, 2);
+        for id in 1..=20 {
+            let displaced = room.enter(id, if id % 3 == 0 { A } else { B }, id);
+            assert!(displaced.is_none_or(|(gone, value)| gone == value && gone < id));
+        }
+        for id in room.ids() {
+            assert_eq!(room.remove(id), Some(id));
+            assert_eq!(room.remove(id), None);
+        }
+        assert!(room.of_source.is_empty() && room.by_number.is_empty() && room.len() == 0);
     }
 
     #[test]

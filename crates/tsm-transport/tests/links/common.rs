@@ -103,7 +103,13 @@ pub(crate) fn tcp_with(identity: Arc<IdentityKey>, player: u16, port: u16, limit
     let key = identity.public().clone();
     let listen = Some(([127, 0, 0, 1], port).into());
     let (links, events) = loop {
-        let config = TcpConfig { identity: identity.clone(), player, listen, limits: limits.clone() };
+        let config = TcpConfig {
+            identity: identity.clone(),
+            player,
+            listen,
+            static_peers: Default::default(),
+            limits: limits.clone(),
+        };
         match TcpLinks::start(config) {
             // The node that was just dropped is still on its way out.
             Err(StartError::Listen(_, error)) if error.kind() == ErrorKind::AddrInUse => {
