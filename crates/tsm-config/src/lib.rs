@@ -42,7 +42,7 @@ use std::time::Duration;
 
 use tsm_crypto::identity::IdentityKey;
 use tsm_crypto::secret::Secret;
-use tsm_node::{Features, Settings};
+use tsm_node::{Features, LinkLimits, Settings, TenantLimits};
 use zeroize::Zeroizing;
 
 pub use problem::{ConfigProblem, ProblemCode};
@@ -77,6 +77,8 @@ pub struct NodeConfig {
     pub ecdsa: BTreeSet<EcdsaFeature>,
     /// Bounds of a session.
     pub session: SessionLimits,
+    /// What a dynamic player or an application may take.
+    pub tenants: Tenants,
     /// What is worth saying, but does not keep the node from starting.
     pub warnings: Vec<ConfigProblem>,
 }
@@ -98,6 +100,8 @@ pub struct EmbeddedConfig {
     pub ecdsa: BTreeSet<EcdsaFeature>,
     /// Bounds of a session.
     pub session: SessionLimits,
+    /// What a dynamic player or an application may take.
+    pub tenants: Tenants,
     /// What is worth saying, but does not keep the node from starting.
     pub warnings: Vec<ConfigProblem>,
 }
@@ -165,9 +169,18 @@ pub struct SessionLimits {
     pub reject_conflicting_dynamic_keys: bool,
 }
 
+/// What a dynamic player or an application may take of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenants {
+    /// Sessions, keys and pairs.
+    pub limits: TenantLimits,
+    /// Links.
+    pub links: LinkLimits,
+}
+
 impl SessionLimits {
     /// What the engine is told of a file's times, limits and enabled operations.
-    pub fn settings(&self, ecdsa: &BTreeSet<EcdsaFeature>) -> Settings {
+    pub fn settings(&self, ecdsa: &BTreeSet<EcdsaFeature>, tenants: &Tenants) -> Settings {
         let enabled = |feature| ecdsa.contains(&feature);
         Settings {
             connect_timeout: self.connect_timeout,
@@ -180,6 +193,8 @@ impl SessionLimits {
                 sign: enabled(EcdsaFeature::Sign),
                 public_key: enabled(EcdsaFeature::PublicKey),
             },
+            tenants: tenants.limits.clone(),
+            links: tenants.links.clone(),
             ..Settings::default()
         }
     }

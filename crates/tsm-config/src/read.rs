@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use tsm_crypto::secret::Secret;
+use tsm_node::{LinkLimits, TenantLimits};
 
 use super::document::{Document, Found};
 use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
     DatabaseConfig, DatabaseDriver, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside, SessionLimits,
-    secrets, settings,
+    Tenants, secrets, settings,
 };
 use crate::auth::{ApiKeyEntry, ApiKeys};
 
@@ -30,7 +31,7 @@ pub(super) fn node_config(
     }
     let api_keys = api_keys(document, problems);
     let inside = inside(document, mpc_listen, outside, problems);
-    let EmbeddedConfig { player, identity, players, mpc_listen, database, ecdsa, session, warnings } =
+    let EmbeddedConfig { player, identity, players, mpc_listen, database, ecdsa, session, tenants, warnings } =
         inside?;
     Some(NodeConfig {
         player,
@@ -42,6 +43,7 @@ pub(super) fn node_config(
         api_keys: api_keys?,
         ecdsa,
         session,
+        tenants,
         warnings,
     })
 }
@@ -83,6 +85,7 @@ fn inside(
     let database = document.one("Database").and_then(|section| database(section, outside, problems));
     let ecdsa = ecdsa(document, problems);
     let session = session(document, problems);
+    let tenants = tenants(document);
     Some(EmbeddedConfig {
         player: player?,
         identity: identity?,
@@ -91,6 +94,7 @@ fn inside(
         database: database?,
         ecdsa,
         session: session?,
+        tenants: tenants?,
         warnings: Vec::new(),
     })
 }
@@ -241,4 +245,33 @@ fn session(document: &Document, problems: &mut Problems) -> Option<SessionLimits
         return None;
     }
     Some(limits)
+}
+
+fn tenants(document: &Document) -> Option<Tenants> {
+    let defaults = Found::left_out(settings::section("Tenants"));
+    let section = document.one("Tenants").unwrap_or(&defaults);
+    let per_application = section.has("MaxSessionsPerApplication");
+    Some(Tenants {
+        limits: TenantLimits {
+            sessions: section.integer("MaxSessions")?,
+            sessions_of_application: match per_application {
+                true => Some(section.integer("MaxSessionsPerApplication")?),
+                false => None,
+            },
+            keys: section.integer("MaxKeys")?,
+            pairs: section.integer("MaxPairs")?,
+            pair_idle: section.duration("PairIdleTime")?,
+        },
+        links: LinkLimits {
+            parked: section.integer("MaxParkedLinks")?,
+            parked_per_source: section.integer("MaxParkedLinksPerSource")?,
+            parked_for: section.duration("ParkedLinkTime")?,
+            failed_handshakes: section.integer("MaxFailedHandshakes")?,
+            blocked_for: section.duration("BlockTime")?,
+            connections_of_dynamic: section.integer("MaxConnections")?,
+            dynamic_unleased_for: section.duration("IdleLinkTime")?,
+            idle_links: section.integer("MaxIdleLinks")?,
+            ..LinkLimits::default()
+        },
+    })
 }

@@ -106,6 +106,7 @@ const APPLICATION: Kind = Kind::Text { max_bytes: 64 };
 const IP: Kind = Kind::Text { max_bytes: 64 };
 const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
 const INDEX: Kind = Kind::Integer { min: 0, max: 65_535 };
+const SOME: Kind = Kind::Integer { min: 1, max: 1_000_000 };
 const COUNT: Kind = Kind::Integer { min: 0, max: 1_000_000 };
 const TIMEOUT: Kind = Kind::Duration { min: Duration::from_millis(100), max: HOUR };
 const PERIOD: Kind = Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(24 * 3600) };
@@ -306,6 +307,13 @@ pub(super) static SECTIONS: &[Section] = &[
             ),
         ],
     ),
+    table(
+        "Tenants",
+        "What one *dynamic player* (a player whose public key is not in this file) may take of this node, so that one \
+         tenant's trouble is nobody else's. Static players are not limited by it. `tsm explain` shows what is said where \
+         a limit is met.",
+        TENANTS,
+    ),
     not_built(table(
         "MPCDirectServer",
         "Direct connections over TCP and WebSocket.",
@@ -398,6 +406,70 @@ pub(super) static SECTIONS: &[Section] = &[
     not_built(table("SEPD19S", "Schnorr signatures.", &[])),
     not_built(table("ADN06", "RSA.", &[])),
     not_built(table("MRZ15", "AES and HMAC.", &[])),
+];
+
+static TENANTS: &[Setting] = &[
+    default(
+        "MaxConnections",
+        Kind::Integer { min: 1, max: 10_000 },
+        "32",
+        "Most connections of one dynamic player. It needs twice its `connectionPoolSize`.",
+    ),
+    default("MaxSessions", SOME, "256", "Most sessions in flight of one dynamic player."),
+    optional(
+        "MaxSessionsPerApplication",
+        SOME,
+        "Most sessions in flight of one application. If left out, `[Session] MaxSessions` is the only limit.",
+    ),
+    default(
+        "MaxKeys",
+        SOME,
+        "1000",
+        "Most keys that one dynamic player holds together with this node, those that are not confirmed by all their \
+         holders among them. Deleting this node's key share gives the place back.",
+    ),
+    default(
+        "MaxFailedHandshakes",
+        COUNT,
+        "120",
+        "Most connections of one source (an IPv4 address, or an IPv6 /64 network) that may come to nothing within a \
+         minute. Beyond it the source is not listened to. `0`: no limit, for a node behind a proxy that hides addresses.",
+    ),
+    default("BlockTime", PERIOD, "60s", "For how long a source is not listened to."),
+    default(
+        "IdleLinkTime",
+        PERIOD,
+        "60s",
+        "How long links to a dynamic player stay after its last session, for the next one.",
+    ),
+    default(
+        "MaxIdleLinks",
+        COUNT,
+        "10000",
+        "Most dynamic players whose links stay so at a time; the longest idle give way. Some 50 kB each.",
+    ),
+    default(
+        "MaxParkedLinks",
+        COUNT,
+        "1024",
+        "Most links at a time whose keys no session names yet; those of the busiest source give way.",
+    ),
+    default("MaxParkedLinksPerSource", COUNT, "64", "Most of them from one source."),
+    default("ParkedLinkTime", PERIOD, "30s", "How long such a link waits for a session that names its key."),
+    default(
+        "MaxPairs",
+        SOME,
+        "16384",
+        "Most players with which this node keeps state for signatures at a time, some 20 kB each. Those that have left \
+         make room.",
+    ),
+    default(
+        "PairIdleTime",
+        PERIOD,
+        "10m",
+        "How long that state stays after the last session with a player whose links are down. The next session makes \
+         it anew in some 25 ms.",
+    ),
 ];
 
 static PROTOCOL: &[Setting] = &[

@@ -41,4 +41,5 @@ pub use compute::Compute;
 pub use linked::{LinkedNode, LinkedParts};
 pub use node::{Node, NodeParts};
 pub use settings::{Features, Settings, StaticPlayer, TenantLimits};
+pub use tsm_transport::Limits as LinkLimits;
 pub use wire::WIRE_VERSION;

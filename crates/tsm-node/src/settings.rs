@@ -50,9 +50,9 @@ pub struct TenantLimits {
 impl Default for TenantLimits {
     fn default() -> Self {
         TenantLimits {
-            sessions: 32,
+            sessions: 256,
             sessions_of_application: None,
-            keys: 100,
+            keys: 1000,
             pairs: 16 * 1024,
             pair_idle: Duration::from_secs(600),
         }

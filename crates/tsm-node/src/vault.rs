@@ -85,7 +85,10 @@ impl Vault {
                 key_id: share.certificate.key_id.clone(),
             };
             let held = Secret::new(borsh::to_vec(&held).expect("encoding to memory cannot fail"));
-            self.store.insert(&held_id(holder, &digest), held).await.map_err(failed)?;
+            match self.store.insert(&held_id(holder, &digest), held).await {
+                Ok(()) | Err(StoreError::Exists { .. }) => {}
+                Err(error) => return Err(failed(error)),
+            }
         }
         let record = KeyRecord {
             version: KEY_RECORD_VERSION,
@@ -447,5 +450,99 @@ mod tests {
         assert_eq!(vault.activate(&certificate).await, Ok(false), "one signature, and that one forged");
         assert_eq!(vault.keys(&application()).await, Ok(vec![]));
         assert!(vault.is_provisional(&certificate.certificate.digest()).await.unwrap());
+    }
+
+    /// A share of a key of its own, held together with the player of the certificate.
+    fn share(name: &str) -> (KeyShare, PlayerKey) {
+        let mut certificate = crate::wire::tests::certificate().certificate;
+        certificate.key_id = KeyId::new(name).unwrap();
+        let tenant = certificate.holders.key(PlayerIndex(2)).unwrap().clone();
+        (KeyShare { certificate, holder: PlayerIndex(0), secret: Secret::new(one()) }, tenant)
+    }
+
+    /// As [`Vault::activate`] does it, of a certificate whose signatures nobody asks for.
+    async fn store_active(vault: &Vault, share: &KeyShare) {
+        let mut record = record(one());
+        record.certificate.certificate = share.certificate.clone();
+        let active = active_id(&application(), &share.certificate.key_id);
+        vault.store.insert(&active, encode(&record)).await.unwrap();
+        let digest = share.certificate.digest();
+        lock(vault.provisional().await.unwrap()).remove(&digest);
+        vault.store.take(&provisional_id(&digest)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn s104_a_key_counts_as_its_tenants_from_when_it_is_stored_to_when_it_is_deleted() {
+        let vault = vault().await;
+        let (first, tenant) = share("key1");
+        let (second, _) = share("key2");
+        for share in [&first, &second] {
+            vault.keep_provisional(&application(), share, std::slice::from_ref(&tenant)).await.unwrap();
+        }
+        assert_eq!(vault.keys_held_by(&tenant).await, Ok(2), "provisional keys count");
+        store_active(&vault, &first).await;
+        vault.settle(&tenant).await.unwrap();
+        assert_eq!(vault.keys_held_by(&tenant).await, Ok(2), "an active key and a provisional one");
+        let other = first.certificate.holders.key(PlayerIndex(0)).unwrap();
+        assert_eq!(vault.keys_held_by(other).await, Ok(0), "nobody else's");
+
+        vault.delete(&application(), &first.certificate.key_id).await.unwrap();
+        assert_eq!(vault.keys_held_by(&tenant).await, Ok(1));
+        // Also one that was never confirmed can be given up.
+        vault.delete(&application(), &second.certificate.key_id).await.unwrap();
+        assert_eq!(vault.keys_held_by(&tenant).await, Ok(0));
+        assert_eq!(vault.is_provisional(&second.certificate.digest()).await, Ok(false));
+        let again = vault.delete(&application(), &second.certificate.key_id).await;
+        assert_eq!(again.unwrap_err().code, ErrorCode::KeyNotFound);
+    }
+
+    #[tokio::test]
+    async fn s104_a_crash_while_a_key_is_stored_or_deleted_never_counts_too_few_and_is_settled() {
+        use tsm_storage::memory::Fault;
+        let memory = Memory::new();
+        let open = || async {
+            let password = Secret::new("master password".to_owned());
+            Vault::new(SealedStore::open(&memory, password, Stretch::CHEAPEST).await.unwrap())
+        };
+        let (share, tenant) = share("key1");
+        let there = |vault: Vault| {
+            let (tenant, digest) = (tenant.clone(), share.certificate.digest());
+            async move {
+                let active = vault.has(&application(), &KeyId::new("key1").unwrap()).await.unwrap();
+                let keys = usize::from(active || vault.is_provisional(&digest).await.unwrap());
+                assert!(vault.keys_held_by(&tenant).await.unwrap() >= keys, "too few");
+                vault.settle(&tenant).await.unwrap();
+                assert_eq!(vault.keys_held_by(&tenant).await, Ok(keys), "settled");
+                keys
+            }
+        };
+        // Storing writes twice, deleting an active key three times.
+        for write in 1..=4 {
+            for fault in [Fault::FailWrite(write), Fault::CrashBefore(write), Fault::CrashAfter(write)] {
+                memory.restart();
+                let vault = open().await;
+                memory.plan(fault);
+                let tenants = std::slice::from_ref(&tenant);
+                let stored = vault.keep_provisional(&application(), &share, tenants).await;
+                memory.restart();
+                let keys = there(open().await).await;
+                assert!(stored.is_err() || keys == 1, "{fault:?}");
+
+                let vault = open().await;
+                if keys == 0 {
+                    vault.keep_provisional(&application(), &share, tenants).await.unwrap();
+                }
+                store_active(&vault, &share).await;
+                memory.plan(fault);
+                let deleted = vault.delete(&application(), &share.certificate.key_id).await;
+                memory.restart();
+                let keys = there(open().await).await;
+                assert!(deleted.is_err() || keys == 0, "{fault:?}");
+                if keys == 1 {
+                    open().await.delete(&application(), &share.certificate.key_id).await.unwrap();
+                }
+                assert_eq!(open().await.keys_held_by(&tenant).await, Ok(0));
+            }
+        }
     }
 }

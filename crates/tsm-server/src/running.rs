@@ -66,7 +66,7 @@ impl RunningNode {
     /// Starts a node whose database, if it is new, gets its own cost of stretching the password.
     #[doc(hidden)]
     pub async fn start_with(config: NodeConfig, stretch: Stretch) -> Result<Self, StartError> {
-        let settings = config.session.settings(&config.ecdsa);
+        let settings = config.session.settings(&config.ecdsa, &config.tenants);
         let NodeConfig { player, identity, players, mpc_listen, sdk_listen, database, api_keys, .. } = config;
         let sqlite = Sqlite::new(database.data_source.expose()).map_err(StartError::Store)?;
         let store =

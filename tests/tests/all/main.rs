@@ -11,6 +11,7 @@ mod exactness;
 mod failures;
 mod honest;
 mod keys;
+mod limits;
 mod pairs;
 mod replay;
 mod secrecy;

@@ -120,6 +120,38 @@ fn every_built_key_arrives() {
 }
 
 #[test]
+fn what_tenants_may_take_is_read_and_is_the_engines_own_default_where_it_is_left_out() {
+    let left_out = good(NODE_1).tenants;
+    assert_eq!(left_out.limits, tsm_node::TenantLimits::default());
+    assert_eq!(left_out.links, tsm_node::LinkLimits::default());
+    let text = "MaxConnections = 1\nMaxSessions = 2\nMaxSessionsPerApplication = 3\nMaxKeys = 4\n\
+                MaxFailedHandshakes = 5\nBlockTime = \"6s\"\nIdleLinkTime = \"7s\"\nMaxIdleLinks = 8\n\
+                MaxParkedLinks = 9\nMaxParkedLinksPerSource = 10\nParkedLinkTime = \"11s\"\nMaxPairs = 12\n\
+                PairIdleTime = \"13s\"\n";
+    let config = good(&format!("{NODE_1}\n[Tenants]\n{text}"));
+    let limits = tsm_node::TenantLimits {
+        sessions: 2,
+        sessions_of_application: Some(3),
+        keys: 4,
+        pairs: 12,
+        pair_idle: Duration::from_secs(13),
+    };
+    let links = tsm_node::LinkLimits {
+        connections_of_dynamic: 1,
+        failed_handshakes: 5,
+        blocked_for: Duration::from_secs(6),
+        dynamic_unleased_for: Duration::from_secs(7),
+        idle_links: 8,
+        parked: 9,
+        parked_per_source: 10,
+        parked_for: Duration::from_secs(11),
+        ..tsm_node::LinkLimits::default()
+    };
+    let settings = config.session.settings(&config.ecdsa, &config.tenants);
+    assert_eq!((settings.tenants, settings.links), (limits, links));
+}
+
+#[test]
 fn a_file_from_windows_says_the_same() {
     let config = good(&GOOD.replace('\n', "\r\n"));
     assert_eq!(config.sdk_listen.port(), 8001);

@@ -35,6 +35,9 @@ impl Failures {
 
     /// Counts a failed handshake. Returns true if the source is blocked from now on.
     pub(crate) fn count(&mut self, source: Source) -> bool {
+        if self.limit == 0 {
+            return false;
+        }
         let now = Instant::now();
         self.expire(now);
         let counted = self.sources.entry(source).or_insert_with(|| {
@@ -95,6 +98,13 @@ mod tests {
         assert!(!failures.count(BAD), "what was under way blocks no longer");
         advance(Duration::from_secs(31)).await;
         assert!(!failures.is_blocked(BAD));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_limit_no_source_is_blocked() {
+        let mut failures = Failures::new(0, Duration::from_secs(30));
+        assert!((0..1000).all(|_| !failures.count(BAD)));
+        assert!(!failures.is_blocked(BAD) && failures.sources.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(100);
 pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
 /// Bounds of one node's links. The defaults suit a server; tests shorten the times.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Parked links in all. Each costs a socket and some 50 kB.
     pub parked: usize,
@@ -24,7 +24,8 @@ pub struct Limits {
     /// How long a link is parked: a caller may start its session late, by a few times the connect
     /// deadline.
     pub parked_for: Duration,
-    /// Failed handshakes of one source within a minute. Beyond it the source is not listened to.
+    /// Failed handshakes of one source within a minute. Beyond it the source is not listened to. 0: no
+    /// limit, for a node behind a proxy that hides where connections come from.
     pub failed_handshakes: usize,
     /// For how long not.
     pub blocked_for: Duration,
@@ -60,7 +61,7 @@ impl Default for Limits {
             parked_for: Duration::from_secs(30),
             failed_handshakes: 120,
             blocked_for: Duration::from_secs(60),
-            connections_of_dynamic: 16,
+            connections_of_dynamic: 32,
             handshakes: 256,
             handshake_time: Duration::from_secs(5),
             ping_after: Duration::from_secs(5),

@@ -92,7 +92,8 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Shorter than the defaults where a test would have to wait.
 pub(crate) fn limits() -> Limits {
-    Limits { unleased_for: Duration::from_millis(100), ..Limits::default() }
+    let short = Duration::from_millis(100);
+    Limits { unleased_for: short, dynamic_unleased_for: short, ..Limits::default() }
 }
 
 pub(crate) fn tcp(seed: u64) -> Node<TcpLinks> {
@@ -100,6 +101,17 @@ pub(crate) fn tcp(seed: u64) -> Node<TcpLinks> {
 }
 
 pub(crate) fn tcp_with(identity: Arc<IdentityKey>, player: u16, port: u16, limits: Limits) -> Node<TcpLinks> {
+    tcp_knowing(&[], identity, player, port, limits)
+}
+
+/// A node whose configuration has these keys.
+pub(crate) fn tcp_knowing(
+    static_peers: &[PeerKey],
+    identity: Arc<IdentityKey>,
+    player: u16,
+    port: u16,
+    limits: Limits,
+) -> Node<TcpLinks> {
     let key = identity.public().clone();
     let listen = Some(([127, 0, 0, 1], port).into());
     let (links, events) = loop {
@@ -107,7 +119,7 @@ pub(crate) fn tcp_with(identity: Arc<IdentityKey>, player: u16, port: u16, limit
             identity: identity.clone(),
             player,
             listen,
-            static_peers: Default::default(),
+            static_peers: static_peers.iter().cloned().collect(),
             limits: limits.clone(),
         };
         match TcpLinks::start(config) {

@@ -13,3 +13,4 @@ mod raw;
 mod suite;
 mod tcp;
 mod tcp_strangers;
+mod tenants;
