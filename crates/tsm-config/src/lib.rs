@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `settings` | every section and key: type, bounds, default, whether it is built. The one table. |
 //! | `document`, `reader`, `value`, `template` | from TOML to values of the right type |
-//! | `read`, `players`, `secrets` | from values to a node's configuration |
+//! | `read`, `players`, `management`, `secrets` | from values to a node's configuration |
 //! | `reference` | the table as documentation |
 //! | [`auth`] | login with the API keys of a file |
 //!
@@ -20,6 +20,7 @@
 
 pub mod auth;
 mod document;
+mod management;
 mod nearest;
 mod players;
 mod problem;
@@ -45,6 +46,7 @@ use tsm_crypto::secret::Secret;
 use tsm_node::{Features, LinkLimits, Settings, TenantLimits};
 use zeroize::Zeroizing;
 
+pub use management::{Access, Management, ManagementKey, Permission, Verdict};
 pub use problem::{ConfigProblem, ProblemCode};
 pub use reference::reference;
 pub use tsm_node::StaticPlayer;
@@ -69,6 +71,8 @@ pub struct NodeConfig {
     pub mpc_listen: Option<SocketAddr>,
     /// Where SDKs reach this node.
     pub sdk_listen: SocketAddr,
+    /// Where the node is watched, if it is.
+    pub management: Option<Management>,
     /// Where key shares are kept.
     pub database: DatabaseConfig,
     /// Who may log in.

@@ -9,6 +9,7 @@ use tsm_crypto::secret::Secret;
 use tsm_node::{LinkLimits, TenantLimits};
 
 use super::document::{Document, Found};
+use super::management::management;
 use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
@@ -29,6 +30,8 @@ pub(super) fn node_config(
     if let (Some(sdk), Some(mpc), Some(server)) = (sdk_listen, mpc_listen, mpc_server) {
         check_ports(sdk, mpc, &server.place_of("Port"), problems);
     }
+    let others: Vec<SocketAddr> = [sdk_listen, mpc_listen].into_iter().flatten().collect();
+    let management = management(document, &others, problems);
     let api_keys = api_keys(document, problems);
     let inside = inside(document, mpc_listen, outside, problems);
     let EmbeddedConfig { player, identity, players, mpc_listen, database, ecdsa, session, tenants, warnings } =
@@ -39,6 +42,7 @@ pub(super) fn node_config(
         players,
         mpc_listen,
         sdk_listen: sdk_listen?,
+        management: management?,
         database,
         api_keys: api_keys?,
         ecdsa,
@@ -99,7 +103,7 @@ fn inside(
     })
 }
 
-fn listen(server: &Found, problems: &mut Problems) -> Option<SocketAddr> {
+pub(super) fn listen(server: &Found, problems: &mut Problems) -> Option<SocketAddr> {
     let ip = server.text("Address").and_then(|(text, place)| match text.parse::<IpAddr>() {
         Ok(ip) => Some(ip),
         Err(_) => {
@@ -115,13 +119,13 @@ fn listen(server: &Found, problems: &mut Problems) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip?, server.integer("Port")?))
 }
 
-fn check_ports(sdk: SocketAddr, mpc: SocketAddr, place: &Place, problems: &mut Problems) {
-    let overlap = sdk.ip() == mpc.ip() || sdk.ip().is_unspecified() || mpc.ip().is_unspecified();
-    if sdk.port() == mpc.port() && overlap {
+pub(super) fn check_ports(one: SocketAddr, other: SocketAddr, place: &Place, problems: &mut Problems) {
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    if one.port() == other.port() && overlap {
         problems.error(
             ProblemCode::Conflict,
             place,
-            "[MPCTCPServer] and [SDKServer] have the same port",
+            "another server of this file has the same port",
             "give each server a port of its own",
         );
     }

@@ -95,8 +95,15 @@ impl Section {
     }
 }
 
-/// The sections that serve SDKs. A node inside an app is called by the app itself.
-pub(super) const SERVING_ONLY: [&str; 2] = ["SDKServer", "Authentication.APIKeys"];
+/// The sections that serve SDKs and those who watch the node. A node inside an app is called by the app itself.
+pub(super) const SERVING_ONLY: [&str; 6] = [
+    "SDKServer",
+    "Authentication.APIKeys",
+    "ManagementServer",
+    "ManagementServer.Metrics",
+    "ManagementServer.APIKeys",
+    "MetricsServer",
+];
 
 const KEY: Kind = Kind::Text { max_bytes: 4096 };
 const TEXT: Kind = Kind::Text { max_bytes: 4096 };
@@ -314,6 +321,51 @@ pub(super) static SECTIONS: &[Section] = &[
          a limit is met.",
         TENANTS,
     ),
+    table(
+        "ManagementServer",
+        "Health and metrics on a port of their own (docs/operations.md).",
+        &[
+            required("Port", PORT, "HTTP port for those who watch the node."),
+            default("Address", IP, "0.0.0.0", "IP address to listen on."),
+        ],
+    ),
+    table(
+        "ManagementServer.Metrics",
+        "Metrics on that port.",
+        &[default("Prometheus", Kind::Flag, "false", "Serve `/metrics` as Prometheus text.")],
+    ),
+    list(
+        "ManagementServer.APIKeys",
+        "Who may use that port. `/ping` needs no key.",
+        &[
+            required(
+                "APIKey",
+                Kind::Text { max_bytes: 256 },
+                "Base64 of the SHA-256 of the key, as in `[[Authentication.APIKeys]]`, and none of those.",
+            ),
+            required(
+                "Permissions",
+                Kind::List,
+                "What the key may do: `HEALTH` (`/health`), `METRICS` (`/metrics`), `TSMINFO` (`/info`). (`APIKEY` is not \
+                 built yet.)",
+            ),
+        ],
+    ),
+    table(
+        "MetricsServer",
+        "The older way to metrics: a port without API keys that serves `/metrics` and `/ping` to whoever reaches it. \
+         Either this or `[ManagementServer]`.",
+        &[
+            required("Port", PORT, "HTTP port."),
+            default("Address", IP, "0.0.0.0", "IP address to listen on."),
+            default(
+                "Prometheus",
+                Kind::Flag,
+                "false",
+                "Must be `true`: the other format of older versions is not built.",
+            ),
+        ],
+    ),
     not_built(table(
         "MPCDirectServer",
         "Direct connections over TCP and WebSocket.",
@@ -372,26 +424,6 @@ pub(super) static SECTIONS: &[Section] = &[
             later("Issuer", Kind::List, "Fields of the issuer."),
             later("Subject", Kind::List, "Fields of the subject."),
         ],
-    )),
-    not_built(table(
-        "ManagementServer",
-        "Health, metrics and API keys on a port of their own.",
-        &[later("Port", PORT, "Port.")],
-    )),
-    not_built(table(
-        "ManagementServer.Metrics",
-        "Metrics on that port.",
-        &[later("Prometheus", Kind::Flag, "Prometheus text.")],
-    )),
-    not_built(list(
-        "ManagementServer.APIKeys",
-        "Who may use that port.",
-        &[later("APIKey", TEXT, "Hash of the key."), later("Permissions", Kind::List, "What it may do.")],
-    )),
-    not_built(table(
-        "MetricsServer",
-        "Metrics, in older versions.",
-        &[later("Port", PORT, "Port."), later("Prometheus", Kind::Flag, "Prometheus text.")],
     )),
     not_built(table(
         "MultiInstance",

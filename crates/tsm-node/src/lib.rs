@@ -14,6 +14,7 @@
 //! | Where does the state of two processes live? | `pairs.rs` |
 //! | What is stored of a key? | `vault.rs` |
 //! | What may one tenant take? | `tenants.rs` |
+//! | What is counted? | `metrics.rs` |
 //! | What do a server and an app start? | `linked.rs` |
 //!
 //! Errors are [`tsm_types::Failure`]s: a code, the players concerned, and what to do.
@@ -21,6 +22,7 @@
 mod certificates;
 mod compute;
 mod linked;
+mod metrics;
 mod node;
 mod operations;
 mod outcomes;
@@ -30,6 +32,7 @@ mod resolve;
 mod run;
 mod sessions;
 mod settings;
+mod strikes;
 mod tenants;
 mod vault;
 #[cfg(test)]
@@ -39,7 +42,9 @@ mod wire;
 
 pub use compute::Compute;
 pub use linked::{LinkedNode, LinkedParts};
+pub use metrics::Metrics;
 pub use node::{Node, NodeParts};
 pub use settings::{Features, Settings, StaticPlayer, TenantLimits};
 pub use tsm_transport::Limits as LinkLimits;
+pub use tsm_transport::LinkCounts;
 pub use wire::WIRE_VERSION;

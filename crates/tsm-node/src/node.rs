@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -12,13 +13,15 @@ use tsm_storage::SealedStore;
 use tsm_transport::{Lease, LinkEvent, Links};
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
 use tsm_types::{
-    ApplicationId, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId, SessionTag,
+    ApplicationId, ErrorCode, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId,
+    SessionTag,
 };
 
 use crate::compute::Compute;
+use crate::metrics::{Counted, Counters, Metrics, count};
 use crate::outcomes::Outcomes;
 use crate::pairs::Pairs;
-use crate::resolve::KnownPlayers;
+use crate::resolve::{KnownPlayers, Resolved};
 use crate::run::{Limits, end_of};
 use crate::sessions::Sessions;
 use crate::settings::{Settings, StaticPlayer};
@@ -65,6 +68,7 @@ pub(crate) struct Inner {
     pub tenants: Tenants,
     pub sessions: Sessions,
     pub pairs: Pairs,
+    pub counters: Counters,
     pub outcomes: Outcomes,
     pub stopping: CancellationToken,
     pub tasks: TaskTracker,
@@ -98,6 +102,7 @@ impl Node {
             tenants: Tenants::new(parts.settings.tenants.clone(), static_keys),
             settings: parts.settings,
             pairs: Pairs::default(),
+            counters: Counters::default(),
             outcomes: Outcomes::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -114,12 +119,14 @@ impl Node {
         application: &ApplicationId,
         request: GenerateKey,
     ) -> Result<KeyInfo, Failure> {
-        operations::generate_key::run(&self.0, application, request).await
+        let counted = Counted::begin(&self.0, "ecdsa.generate_key");
+        counted.end(operations::generate_key::run(&self.0, application, request).await)
     }
 
     /// Makes this node's part of a signature.
     pub async fn sign(&self, application: &ApplicationId, request: SignEcdsa) -> Result<Signed, Failure> {
-        operations::sign::run(&self.0, application, request).await
+        let counted = Counted::begin(&self.0, "ecdsa.sign");
+        counted.end(operations::sign::run(&self.0, application, request).await)
     }
 
     /// What is public of a key.
@@ -157,6 +164,11 @@ impl Node {
         self.0.sessions.running()
     }
 
+    /// What the node has done so far, and what there is now.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(&self.0)
+    }
+
     /// Ends all sessions, telling every player why, waits until nothing runs any more, and frees the
     /// database. The links are their owner's to stop, after this.
     pub async fn stop(&self) {
@@ -175,6 +187,21 @@ impl Inner {
             connect: shorter(self.settings.connect_timeout, request.connect_timeout),
             total: shorter(self.settings.session_timeout, request.session_timeout),
         }
+    }
+
+    /// Resolves a session's players, and counts what happened to dynamic keys.
+    pub(crate) fn resolve(&self, request: &SessionRequest) -> Result<Resolved, Failure> {
+        let resolved = self.known.resolve(request);
+        match &resolved {
+            Ok(resolved) => {
+                self.counters.ignored_keys.fetch_add(resolved.ignored_keys, Ordering::Relaxed);
+            }
+            Err(failure) if failure.code == ErrorCode::PlayersConflictingKey => {
+                count(&self.counters.refused_keys);
+            }
+            Err(_) => {}
+        }
+        resolved
     }
 
     /// Tells the players of a session that never opened here why they need not wait.
@@ -198,12 +225,13 @@ impl Inner {
         match event {
             LinkEvent::Up { peer, process, player } => {
                 tracing::info!(player, peer = %peer.fingerprint(), process = %process, "link up");
-                self.pairs.peer_up(&peer, process);
+                self.pairs.peer_up(self, &peer, process);
                 self.sessions.peer_up(&peer, process);
                 certificates::ask(self, &peer).await;
             }
             LinkEvent::Down { peer, process: _, reason } => {
                 tracing::info!(peer = %peer.fingerprint(), %reason, "link down");
+                self.pairs.peer_down(&peer);
                 self.sessions.peer_down(&peer, &reason.to_string());
             }
             LinkEvent::Parked { by } => {
@@ -213,6 +241,7 @@ impl Inner {
                 Some(frame) => self.frame(&peer, frame).await,
                 // Authenticated, so the peer is faulty; but nothing tells which session it meant.
                 None => {
+                    count(&self.counters.unreadable_frames);
                     tracing::warn!(peer = %peer.fingerprint(), bytes = bytes.len(), "unreadable frame dropped")
                 }
             },
@@ -223,6 +252,7 @@ impl Inner {
         match frame {
             Frame::PairWanted { losses } => self.pairs.wanted(self, peer, losses),
             Frame::PairDropped { id } => self.pairs.dropped(peer, &id),
+            Frame::PairHeld { id, asks } => self.pairs.held(self, peer, id, asks),
             Frame::CertificateWanted { digest } => certificates::answer(self, peer, digest).await,
             Frame::Certificate(certificate) => certificates::receive(self, &certificate).await,
             Frame::Open(session) if session.operation == Operation::SetUpPair => {
@@ -271,6 +301,7 @@ async fn hand_out(node: Arc<Inner>, mut events: mpsc::Receiver<LinkEvent>) {
             _ = housekeeping.tick() => {
                 node.sessions.expire();
                 node.outcomes.expire(node.settings.outcome_lifetime);
+                node.pairs.expire(node.tenants.limits.pair_idle);
             }
         }
     }

@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tsm_crypto::identity::Fingerprint;
 use tsm_protocols::{Abort, Class, Context, Outgoing, Step};
 use tsm_transport::{Lease, PeerStatus, ProcessId, Route, SendError};
-use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, Session, SessionId, SessionTag};
+use tsm_types::{ApplicationId, Difference, ErrorCode, Failure, PlayerIndex, Session, SessionId, SessionTag};
 use zeroize::Zeroizing;
 
 use crate::node::Inner;
 use crate::sessions::Inbound;
-use crate::wire::{EndFrame, Frame, RoundFrame};
+use crate::wire::{DisputedKey, EndFrame, Frame, RoundFrame};
 
 /// How often a session looks at its links while players are missing.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
@@ -49,6 +50,8 @@ pub(crate) struct Running {
     early: BTreeMap<(u8, u8, PlayerIndex), Vec<u8>>,
     /// Peers that already have their result and will say no more.
     finished: BTreeSet<PlayerIndex>,
+    /// Public keys that two players see differently, this one or others.
+    disputed: Vec<DisputedKey>,
     end: Option<EndFrame>,
     _leases: Vec<Lease>,
 }
@@ -91,6 +94,7 @@ impl Running {
             lost: BTreeMap::new(),
             early: BTreeMap::new(),
             finished: BTreeSet::new(),
+            disputed: Vec::new(),
             end: None,
             _leases: leases,
             context,
@@ -203,7 +207,8 @@ impl Running {
         self.end = Some(match &result {
             Ok(_) => self.end_frame(ErrorCode::SessionConflict, Vec::new(), Vec::new()),
             Err(failure) => {
-                let end = end_of(&self.session.id, Some(self.tag), failure);
+                let disputed = std::mem::take(&mut self.disputed);
+                let end = EndFrame { disputed, ..end_of(&self.session.id, Some(self.tag), failure) };
                 self.tell_everybody(&end);
                 end
             }
@@ -220,7 +225,14 @@ impl Running {
     }
 
     fn end_frame(&self, code: ErrorCode, players: Vec<PlayerIndex>, fields: Vec<String>) -> EndFrame {
-        EndFrame { id: self.session.id.clone(), tag: Some(self.tag), code: code.to_string(), players, fields }
+        EndFrame {
+            id: self.session.id.clone(),
+            tag: Some(self.tag),
+            code: code.to_string(),
+            players,
+            fields,
+            disputed: Vec::new(),
+        }
     }
 
     fn send_all(&mut self, phase: u8, round: u8, send: Vec<Outgoing>) -> Result<(), Failure> {
@@ -292,6 +304,8 @@ impl Running {
             Inbound::Opened { from, theirs } => {
                 let differences = self.session.differences(&theirs);
                 if !differences.is_empty() {
+                    let me = self.context.me();
+                    self.disputed = DisputedKey::between((me, &self.session), (from, &theirs));
                     return Err(Failure::disagreement(from, differences));
                 }
                 self.join(from);
@@ -369,7 +383,14 @@ impl Running {
         if !end.fields.is_empty() {
             detail += &format!(" Fields: {}.", end.fields.join(", "));
         }
+        // Of a peer's frame only what is a fingerprint or an index gets here; and no more than is honest.
+        let disputed = if end.checked_code().is_some() { end.disputed.as_slice() } else { &[] };
+        for key in disputed {
+            detail += &format!(" It shows the {key}.");
+        }
         let mut failure = Failure::new(code, detail).about(from, "ended the session");
+        failure.differences = disputed.iter().filter_map(|key| self.differs_here(key)).collect();
+        self.disputed = disputed.to_vec();
         for player in &end.players {
             if *player != from
                 && *player != self.context.me()
@@ -385,6 +406,21 @@ impl Running {
             }
         }
         Err(failure)
+    }
+
+    /// A key that others dispute, if one of them sees another than this node does.
+    fn differs_here(&self, disputed: &DisputedKey) -> Option<Difference> {
+        let ours = self.context.players().key(disputed.player).map(|key| key.fingerprint());
+        let theirs = disputed.seen.iter().find(|seen| seen.key != ours)?;
+        let show = |key: Option<Fingerprint>| {
+            key.map_or_else(|| "not in the session".to_owned(), |key| key.to_string())
+        };
+        Some(Difference {
+            field: "players".to_owned(),
+            player: Some(disputed.player),
+            ours: show(ours),
+            theirs: show(theirs.key),
+        })
     }
 
     /// When the session must look up if nothing happens.
@@ -506,10 +542,11 @@ pub(crate) fn end_of(id: &SessionId, tag: Option<SessionTag>, failure: &Failure)
         code: code.to_string(),
         players: failure.players.iter().map(|concern| concern.player).collect(),
         fields: failure.differences.iter().map(field_name).collect(),
+        disputed: Vec::new(),
     }
 }
 
-fn field_name(difference: &tsm_types::Difference) -> String {
+fn field_name(difference: &Difference) -> String {
     match difference.player {
         Some(player) => format!("{}.{player}", difference.field),
         None => difference.field.clone(),

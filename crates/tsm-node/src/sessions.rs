@@ -140,6 +140,7 @@ impl Sessions {
             Frame::End(end) => (Some(end.id.clone()), end.tag),
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }
+            | Frame::PairHeld { .. }
             | Frame::CertificateWanted { .. }
             | Frame::Certificate(_) => {
                 return None;
@@ -283,6 +284,7 @@ impl Live {
             Frame::End(end) => Inbound::Ended { from, end },
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }
+            | Frame::PairHeld { .. }
             | Frame::CertificateWanted { .. }
             | Frame::Certificate(_) => return,
         };

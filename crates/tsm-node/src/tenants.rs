@@ -77,6 +77,7 @@ impl KeyPlaces {
             // A crash may have left something that counts and is not there.
             node.vault.settle(key).await?;
             if node.vault.keys_held_by(key).await? + being_made > limit {
+                node.counters.refused(ErrorCode::TenantKeyLimit);
                 return Err(refusal(ErrorCode::TenantKeyLimit, player, key, limit, "keys"));
             }
         }

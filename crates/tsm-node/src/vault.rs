@@ -273,7 +273,8 @@ impl Vault {
         let provisional = self.provisional().await?;
         let _alone = self.making.write().await;
         let mut found = false;
-        for digest in lock(provisional).of_name(application, key_id) {
+        let unconfirmed = lock(provisional).of_name(application, key_id);
+        for digest in unconfirmed {
             let Some(record) = self.read(&provisional_id(&digest)).await? else { continue };
             self.store.take(&provisional_id(&digest)).await.map_err(failed)?;
             lock(provisional).remove(&digest);

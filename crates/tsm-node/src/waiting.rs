@@ -100,6 +100,7 @@ impl Waiting {
             Frame::End(end) => end.id == session.id,
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }
+            | Frame::PairHeld { .. }
             | Frame::CertificateWanted { .. }
             | Frame::Certificate(_) => false,
         };
@@ -136,6 +137,7 @@ fn frame_bytes(frame: &Frame) -> usize {
         | Frame::End(_)
         | Frame::PairWanted { .. }
         | Frame::PairDropped { .. }
+        | Frame::PairHeld { .. }
         | Frame::CertificateWanted { .. }
         | Frame::Certificate(_) => SMALL,
     }

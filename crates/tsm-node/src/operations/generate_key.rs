@@ -28,7 +28,7 @@ pub(crate) async fn run(
     request: GenerateKey,
 ) -> Result<KeyInfo, Failure> {
     enabled(node.settings.features.generate_key, "GenerateKey")?;
-    let resolved = node.known.resolve(&request.session)?;
+    let resolved = node.resolve(&request.session)?;
     let parameters = KeygenParameters {
         curve: request.curve,
         threshold: Threshold::new(request.threshold, resolved.players.len())?,

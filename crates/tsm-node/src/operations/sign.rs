@@ -25,7 +25,7 @@ pub(crate) async fn run(
     request: SignEcdsa,
 ) -> Result<Signed, Failure> {
     enabled(node.settings.features.sign, "Sign")?;
-    let resolved = node.known.resolve(&request.session)?;
+    let resolved = node.resolve(&request.session)?;
     let loaded = load(node, application, &request, &resolved).await;
     let (share, digest, session) = match loaded {
         Ok(loaded) => loaded,
