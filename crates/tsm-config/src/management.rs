@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::document::{Document, Found};
-use super::problem::{Place, ProblemCode, Problems};
+use super::problem::{ProblemCode, Problems};
 use super::read::{check_ports, listen};
 use super::secrets;
 
@@ -106,12 +106,8 @@ pub(super) fn management(
 ) -> Option<Option<Management>> {
     let (server, older) = (document.one("ManagementServer"), document.one("MetricsServer"));
     let (section, management) = match (server, older) {
-        (None, None) => {
-            if let Some(key) = document.one("ManagementServer.APIKeys") {
-                missing_server(&key.place, problems);
-            }
-            return Some(None);
-        }
+        // Its sub-sections bring the section with them, which then lacks its port.
+        (None, None) => return Some(None),
         (Some(_), Some(older)) => {
             let what = "[ManagementServer] and [MetricsServer] exclude each other";
             problems.error(ProblemCode::Conflict, &older.place, what, "keep [ManagementServer]");
@@ -174,9 +170,4 @@ fn permissions(entry: &Found, problems: &mut Problems) -> Option<Vec<Permission>
         return None;
     }
     Some(permissions)
-}
-
-fn missing_server(place: &Place, problems: &mut Problems) {
-    let what = "[[ManagementServer.APIKeys]] without a [ManagementServer]";
-    problems.error(ProblemCode::Missing, place, what, "add a [ManagementServer] section with its Port");
 }

@@ -43,10 +43,7 @@ async fn start(further: &str) -> RunningNode {
 
 fn managed(prometheus: bool) -> String {
     let key = |key: &str, permissions: &str| {
-        format!(
-            "[[ManagementServer.APIKeys]]\nAPIKey = \"{}\"\nPermissions = [{permissions}]\n",
-            hash(key)
-        )
+        format!("[[ManagementServer.APIKeys]]\nAPIKey = \"{}\"\nPermissions = [{permissions}]\n", hash(key))
     };
     format!(
         "[ManagementServer]\nPort = 2\n[ManagementServer.Metrics]\nPrometheus = {prometheus}\n{}{}{}",

@@ -156,7 +156,13 @@ fn an_unknown_key_is_told_its_nearest_neighbour() {
             "did you mean Session.MaxSessions?",
         ),
         ("Sign = true", "sign = true", "sign", "DKLS23.Features.sign", "did you mean DKLS23.Features.Sign?"),
-        ("# a comment", "Port = 1", "Port = 1", "Port", "this key belongs in [MPCTCPServer] or [SDKServer]"),
+        (
+            "# a comment",
+            "Port = 1",
+            "Port = 1",
+            "Port",
+            "this key belongs in [MPCTCPServer] or [SDKServer] or [ManagementServer] or [MetricsServer]",
+        ),
         (
             "Index = 1",
             "Index = 1\nDriverName = 1",
@@ -606,13 +612,13 @@ fn a_management_server_that_would_not_do_what_it_says_is_refused() {
     refused_text(&key("[1]"), "config.wrong_type", "Permissions = ", at);
     refused_text(&key("\"HEALTH\""), "config.wrong_type", "Permissions = ", at);
     let keys = format!("{GOOD}[[ManagementServer.APIKeys]]\nAPIKey = \"{HASH}\"\nPermissions = []\n");
-    refused_text(&keys, "config.missing", "[[ManagementServer.APIKeys]]", "ManagementServer.APIKeys[0]");
+    refused_text(&keys, "config.missing", "[[ManagementServer.APIKeys]]", "ManagementServer.Port");
 
     let older = format!("{GOOD}[MetricsServer]\nPort = 14401\n");
     refused_text(&older, "config.not_built", "[MetricsServer]", "MetricsServer.Prometheus");
     assert!(parse_here(&format!("{older}Prometheus = true\n")).is_ok());
     let both = format!("{GOOD}[ManagementServer]\nPort = 1\n[MetricsServer]\nPort = 2\nPrometheus = true\n");
     refused_text(&both, "config.conflict", "[MetricsServer]", "MetricsServer");
-    let port = format!("{GOOD}[ManagementServer]\nPort = 8001\n");
-    refused_text(&port, "config.conflict", "Port = 8001\n", "ManagementServer.Port");
+    let port = format!("{GOOD}[ManagementServer]\nPort  = 8001\n");
+    refused_text(&port, "config.conflict", "Port  = 8001", "ManagementServer.Port");
 }
