@@ -25,6 +25,8 @@ pub struct Network {
     pub application: ApplicationId,
     members: BTreeMap<u16, Member>,
     settings: Settings,
+    /// Of players that have settings of their own.
+    own_settings: BTreeMap<u16, Settings>,
     seed: u64,
     /// Players below this are dynamic: nobody's configuration has their keys.
     dynamic_below: u16,
@@ -50,21 +52,33 @@ impl Network {
 
     /// Starts `players` nodes with the same settings each.
     pub async fn start_with(players: u16, seed: u64, settings: Settings) -> Self {
-        Self::start_network(players, seed, settings, 1).await
+        Self::start_network(players, seed, settings, 1, BTreeMap::new()).await
+    }
+
+    /// Starts `players` nodes, of which some have settings of their own.
+    pub async fn start_with_own(players: u16, seed: u64, own: BTreeMap<u16, Settings>) -> Self {
+        Self::start_network(players, seed, Settings::default(), 1, own).await
     }
 
     /// Starts `players` nodes that all know each other only by what callers say.
     pub async fn start_all_dynamic(players: u16, seed: u64) -> Self {
-        Self::start_network(players, seed, Settings::default(), players).await
+        Self::start_network(players, seed, Settings::default(), players, BTreeMap::new()).await
     }
 
-    async fn start_network(players: u16, seed: u64, settings: Settings, dynamic_below: u16) -> Self {
+    async fn start_network(
+        players: u16,
+        seed: u64,
+        settings: Settings,
+        dynamic_below: u16,
+        own_settings: BTreeMap<u16, Settings>,
+    ) -> Self {
         // `RUST_LOG=debug cargo test ...` shows what the nodes log.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let links = MemoryNetwork::new();
         let (members, application) = (BTreeMap::new(), application());
-        let mut network = Network { links, application, members, settings, seed, dynamic_below };
+        let mut network =
+            Network { links, application, members, settings, own_settings, seed, dynamic_below };
         let identities: BTreeMap<u16, Arc<IdentityKey>> =
             (0..players).map(|player| (player, Arc::new(identity(seed, player)))).collect();
         for player in 0..players {
@@ -83,6 +97,7 @@ impl Network {
             application: ApplicationId::new(application).expect("a valid application ID"),
             members: self.members.clone(),
             settings: self.settings.clone(),
+            own_settings: self.own_settings.clone(),
             seed: self.seed ^ (number << 16),
             dynamic_below: self.dynamic_below,
         };
@@ -136,7 +151,7 @@ impl Network {
             events,
             store: sealed,
             compute: Compute::inline(self.seed ^ u64::from(player) ^ ((starts - 1) << 40), &identity),
-            settings: self.settings.clone(),
+            settings: self.own_settings.get(&player).unwrap_or(&self.settings).clone(),
         })
     }
 

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `settings` | every section and key: type, bounds, default, whether it is built. The one table. |
 //! | `document`, `reader`, `value`, `template` | from TOML to values of the right type |
-//! | `read`, `players`, `secrets` | from values to a node's configuration |
+//! | `read`, `players`, `management`, `secrets` | from values to a node's configuration |
 //! | `reference` | the table as documentation |
 //! | [`auth`] | login with the API keys of a file |
 //!
@@ -20,6 +20,7 @@
 
 pub mod auth;
 mod document;
+mod management;
 mod nearest;
 mod players;
 mod problem;
@@ -42,9 +43,10 @@ use std::time::Duration;
 
 use tsm_crypto::identity::IdentityKey;
 use tsm_crypto::secret::Secret;
-use tsm_node::{Features, Settings};
+use tsm_node::{Features, LinkLimits, Settings, TenantLimits};
 use zeroize::Zeroizing;
 
+pub use management::{Access, Management, ManagementKey, Permission, Verdict};
 pub use problem::{ConfigProblem, ProblemCode};
 pub use reference::reference;
 pub use tsm_node::StaticPlayer;
@@ -69,6 +71,8 @@ pub struct NodeConfig {
     pub mpc_listen: Option<SocketAddr>,
     /// Where SDKs reach this node.
     pub sdk_listen: SocketAddr,
+    /// Where the node is watched, if it is.
+    pub management: Option<Management>,
     /// Where key shares are kept.
     pub database: DatabaseConfig,
     /// Who may log in.
@@ -79,6 +83,8 @@ pub struct NodeConfig {
     pub derivation: DerivationLimits,
     /// Bounds of a session.
     pub session: SessionLimits,
+    /// What a dynamic player or an application may take.
+    pub tenants: Tenants,
     /// What is worth saying, but does not keep the node from starting.
     pub warnings: Vec<ConfigProblem>,
 }
@@ -102,6 +108,8 @@ pub struct EmbeddedConfig {
     pub derivation: DerivationLimits,
     /// Bounds of a session.
     pub session: SessionLimits,
+    /// What a dynamic player or an application may take.
+    pub tenants: Tenants,
     /// What is worth saying, but does not keep the node from starting.
     pub warnings: Vec<ConfigProblem>,
 }
@@ -181,9 +189,23 @@ pub struct SessionLimits {
     pub reject_conflicting_dynamic_keys: bool,
 }
 
+/// What a dynamic player or an application may take of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenants {
+    /// Sessions, keys and pairs.
+    pub limits: TenantLimits,
+    /// Links.
+    pub links: LinkLimits,
+}
+
 impl SessionLimits {
     /// What the engine is told of a file's times, limits and enabled operations.
-    pub fn settings(&self, ecdsa: &BTreeSet<EcdsaFeature>, derivation: &DerivationLimits) -> Settings {
+    pub fn settings(
+        &self,
+        ecdsa: &BTreeSet<EcdsaFeature>,
+        derivation: &DerivationLimits,
+        tenants: &Tenants,
+    ) -> Settings {
         let enabled = |feature| ecdsa.contains(&feature);
         Settings {
             connect_timeout: self.connect_timeout,
@@ -199,6 +221,8 @@ impl SessionLimits {
                 public_key: enabled(EcdsaFeature::PublicKey),
                 chain_code: enabled(EcdsaFeature::ChainCode),
             },
+            tenants: tenants.limits.clone(),
+            links: tenants.links.clone(),
             ..Settings::default()
         }
     }

@@ -6,13 +6,15 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use tsm_crypto::secret::Secret;
+use tsm_node::{LinkLimits, TenantLimits};
 
 use super::document::{Document, Found};
+use super::management::management;
 use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
     DatabaseConfig, DatabaseDriver, DerivationLimits, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside,
-    SessionLimits, secrets, settings,
+    SessionLimits, Tenants, secrets, settings,
 };
 use crate::auth::{ApiKeyEntry, ApiKeys};
 
@@ -28,6 +30,8 @@ pub(super) fn node_config(
     if let (Some(sdk), Some(mpc), Some(server)) = (sdk_listen, mpc_listen, mpc_server) {
         check_ports(sdk, mpc, &server.place_of("Port"), problems);
     }
+    let others: Vec<SocketAddr> = [sdk_listen, mpc_listen].into_iter().flatten().collect();
+    let management = management(document, &others, problems);
     let api_keys = api_keys(document, problems);
     let inside = inside(document, mpc_listen, outside, problems);
     let EmbeddedConfig {
@@ -39,6 +43,7 @@ pub(super) fn node_config(
         ecdsa,
         derivation,
         session,
+        tenants,
         warnings,
     } = inside?;
     Some(NodeConfig {
@@ -47,11 +52,13 @@ pub(super) fn node_config(
         players,
         mpc_listen,
         sdk_listen: sdk_listen?,
+        management: management?,
         database,
         api_keys: api_keys?,
         ecdsa,
         derivation,
         session,
+        tenants,
         warnings,
     })
 }
@@ -94,6 +101,7 @@ fn inside(
     let ecdsa = ecdsa(document, problems);
     let derivation = derivation(document);
     let session = session(document, problems);
+    let tenants = tenants(document);
     Some(EmbeddedConfig {
         player: player?,
         identity: identity?,
@@ -103,11 +111,12 @@ fn inside(
         ecdsa,
         derivation: derivation?,
         session: session?,
+        tenants: tenants?,
         warnings: Vec::new(),
     })
 }
 
-fn listen(server: &Found, problems: &mut Problems) -> Option<SocketAddr> {
+pub(super) fn listen(server: &Found, problems: &mut Problems) -> Option<SocketAddr> {
     let ip = server.text("Address").and_then(|(text, place)| match text.parse::<IpAddr>() {
         Ok(ip) => Some(ip),
         Err(_) => {
@@ -123,13 +132,13 @@ fn listen(server: &Found, problems: &mut Problems) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip?, server.integer("Port")?))
 }
 
-fn check_ports(sdk: SocketAddr, mpc: SocketAddr, place: &Place, problems: &mut Problems) {
-    let overlap = sdk.ip() == mpc.ip() || sdk.ip().is_unspecified() || mpc.ip().is_unspecified();
-    if sdk.port() == mpc.port() && overlap {
+pub(super) fn check_ports(one: SocketAddr, other: SocketAddr, place: &Place, problems: &mut Problems) {
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    if one.port() == other.port() && overlap {
         problems.error(
             ProblemCode::Conflict,
             place,
-            "[MPCTCPServer] and [SDKServer] have the same port",
+            "another server of this file has the same port",
             "give each server a port of its own",
         );
     }
@@ -272,4 +281,33 @@ fn session(document: &Document, problems: &mut Problems) -> Option<SessionLimits
         return None;
     }
     Some(limits)
+}
+
+fn tenants(document: &Document) -> Option<Tenants> {
+    let defaults = Found::left_out(settings::section("Tenants"));
+    let section = document.one("Tenants").unwrap_or(&defaults);
+    let per_application = section.has("MaxSessionsPerApplication");
+    Some(Tenants {
+        limits: TenantLimits {
+            sessions: section.integer("MaxSessions")?,
+            sessions_of_application: match per_application {
+                true => Some(section.integer("MaxSessionsPerApplication")?),
+                false => None,
+            },
+            keys: section.integer("MaxKeys")?,
+            pairs: section.integer("MaxPairs")?,
+            pair_idle: section.duration("PairIdleTime")?,
+        },
+        links: LinkLimits {
+            parked: section.integer("MaxParkedLinks")?,
+            parked_per_source: section.integer("MaxParkedLinksPerSource")?,
+            parked_for: section.duration("ParkedLinkTime")?,
+            failed_handshakes: section.integer("MaxFailedHandshakes")?,
+            blocked_for: section.duration("BlockTime")?,
+            connections_of_dynamic: section.integer("MaxConnections")?,
+            dynamic_unleased_for: section.duration("IdleLinkTime")?,
+            idle_links: section.integer("MaxIdleLinks")?,
+            ..LinkLimits::default()
+        },
+    })
 }

@@ -55,7 +55,8 @@ impl LinkedNode {
             player: player.0,
             listeners,
             broker,
-            limits: Default::default(),
+            static_peers: players.values().filter_map(|player| player.public_key.clone()).collect(),
+            limits: settings.links.clone(),
         };
         let (links, events) = SecureLinks::start(config)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);

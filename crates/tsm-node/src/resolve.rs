@@ -28,6 +28,8 @@ pub(crate) struct Resolved {
     pub routes: Vec<(PlayerIndex, Route)>,
     /// What the caller should know although nothing failed.
     pub notices: Vec<String>,
+    /// Dynamic keys that were ignored.
+    pub ignored_keys: u64,
 }
 
 impl KnownPlayers {
@@ -55,9 +57,10 @@ impl KnownPlayers {
             let dynamic = request.dynamic_public_keys.get(index);
             players.insert(*index, self.key_of(*index, dynamic, &mut notices)?);
         }
+        let ignored_keys = notices.len() as u64;
         let players = Players::new(players)?;
         let routes = self.routes(&players, &request.dynamic_addresses, &mut notices)?;
-        Ok(Resolved { players, routes, notices })
+        Ok(Resolved { players, routes, notices, ignored_keys })
     }
 
     fn key_of(

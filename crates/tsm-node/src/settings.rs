@@ -27,8 +27,39 @@ pub struct Settings {
     pub min_chain_path_length: usize,
     /// Derived keys kept in memory, over all applications.
     pub derived_keys: usize,
+    /// What one dynamic player, and one application, may take of this node.
+    pub tenants: TenantLimits,
+    /// What links may cost; those of a [`LinkedNode`](crate::LinkedNode).
+    pub links: tsm_transport::Limits,
     /// Which operations are enabled.
     pub features: Features,
+}
+
+/// What one dynamic player, and one application, may take of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantLimits {
+    /// Sessions in flight of one dynamic player.
+    pub sessions: usize,
+    /// Sessions in flight of one application, if they are limited.
+    pub sessions_of_application: Option<usize>,
+    /// Keys of which one dynamic player holds a share, as this node has them.
+    pub keys: usize,
+    /// Peers with which state for signatures is kept at the same time; some 20 kB each.
+    pub pairs: usize,
+    /// How long such a state stays after the last session with a peer whose link is down.
+    pub pair_idle: Duration,
+}
+
+impl Default for TenantLimits {
+    fn default() -> Self {
+        TenantLimits {
+            sessions: 256,
+            sessions_of_application: None,
+            keys: 1000,
+            pairs: 16 * 1024,
+            pair_idle: Duration::from_secs(600),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -43,6 +74,8 @@ impl Default for Settings {
             keep_links: true,
             min_chain_path_length: 0,
             derived_keys: 1024,
+            tenants: TenantLimits::default(),
+            links: tsm_transport::Limits::default(),
             features: Features::ALL,
         }
     }

@@ -27,7 +27,9 @@ use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey};
 
 use crate::auth::ApiKeys;
-use problem::Refusal;
+pub(crate) use login::presented_key;
+pub(crate) use problem::Refusal;
+pub(crate) use status::version_reply;
 
 pub use trace::REQUEST_ID_HEADER;
 
@@ -122,4 +124,4 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Refusal {
 }
 
 /// How much of what a caller wrote is repeated to it.
-const MAX_ECHO_CHARACTERS: usize = 200;
+pub(crate) const MAX_ECHO_CHARACTERS: usize = 200;

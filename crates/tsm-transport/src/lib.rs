@@ -10,11 +10,13 @@
 //! * [`SecureLinks`]: TLS 1.3 with raw public keys, over pools of TCP connections or through a [`broker`].
 //! * [`memory::MemoryNetwork`]: whole networks in one thread, with a hand on every frame.
 
+mod counts;
 mod link;
 mod links;
 pub mod memory;
 mod pipe;
 
+pub use counts::LinkCounts;
 pub use link::{Limits, LinksConfig, SecureLinks, StartError};
 pub use links::{
     DownReason, Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, Pipes, ProcessId, Route,

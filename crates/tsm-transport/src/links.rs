@@ -8,6 +8,8 @@ use tsm_crypto::identity::Fingerprint;
 
 use tsm_types::Address;
 
+use crate::counts::LinkCounts;
+
 /// A player's proven identity. It is given by the link; no message says who sent it.
 pub type PeerKey = tsm_crypto::IdentityPublicKey;
 
@@ -79,6 +81,12 @@ pub trait Links: Send + Sync + 'static {
 
     /// Parked links: their keys are proven, but nobody here expects them.
     fn strangers(&self) -> Vec<Stranger>;
+
+    /// The newest `most` of them that claim to be this player, and how many claim it.
+    fn strangers_as(&self, player: u16, most: usize) -> (Vec<Stranger>, usize);
+
+    /// What was seen so far, as numbers.
+    fn counts(&self) -> LinkCounts;
 }
 
 /// While it lives, its peer is expected.

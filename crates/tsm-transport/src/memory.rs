@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use self::net::{NO_PANIC, Net, pump};
+use crate::counts::LinkCounts;
 use crate::link::Limits;
 use crate::links::{
     Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, Pipes, ProcessId, Route, SendError,
@@ -154,6 +155,19 @@ impl Links for MemoryLinks {
 
     fn strangers(&self) -> Vec<Stranger> {
         self.network.lock().strangers(&self.key)
+    }
+
+    fn strangers_as(&self, player: u16, most: usize) -> (Vec<Stranger>, usize) {
+        let mut claim = self.strangers();
+        claim.retain(|stranger| stranger.player_index == player);
+        let number = claim.len();
+        claim.truncate(most);
+        (claim, number)
+    }
+
+    /// A network in memory parks and refuses nothing: only what is up counts.
+    fn counts(&self) -> LinkCounts {
+        LinkCounts { up: self.network.lock().links_up(&self.key), ..LinkCounts::default() }
     }
 }
 

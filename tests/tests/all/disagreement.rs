@@ -86,8 +86,18 @@ async fn s99_another_dynamic_key_at_one_caller_is_named_with_both_fingerprints()
     assert_eq!(difference.player, Some(PlayerIndex(0)));
     assert_eq!(difference.ours, other.fingerprint().to_string());
     assert_eq!(difference.theirs, network.key(0).fingerprint().to_string());
-    assert_eq!(failure(&answers, 1).code, ErrorCode::SessionDisagreement);
-    assert_eq!(failure(&answers, 0).code, ErrorCode::SessionDisagreement);
+    // The player whose key it is, and everybody else, sees both fingerprints and what to do.
+    for player in [0, 1] {
+        let failure = failure(&answers, player);
+        assert_eq!(failure.code, ErrorCode::SessionDisagreement);
+        let difference = failure.differences.iter().find(|d| d.player == Some(PlayerIndex(0))).unwrap();
+        assert_eq!(difference.ours, network.key(0).fingerprint().to_string(), "player {player}");
+        assert_eq!(difference.theirs, other.fingerprint().to_string(), "player {player}");
+        for key in [network.key(0), &other] {
+            assert!(failure.detail.contains(&key.fingerprint().to_string()), "player {player}: {failure}");
+        }
+        assert!(!failure.hint().is_empty());
+    }
     assert!(before.elapsed() < std::time::Duration::from_secs(2), "nobody waits for the deadline");
 }
 

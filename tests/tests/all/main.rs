@@ -12,6 +12,7 @@ mod exactness;
 mod failures;
 mod honest;
 mod keys;
+mod limits;
 mod pairs;
 mod pipes;
 mod replay;

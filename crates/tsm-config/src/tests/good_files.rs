@@ -117,6 +117,38 @@ fn every_built_key_arrives() {
 }
 
 #[test]
+fn what_tenants_may_take_is_read_and_is_the_engines_own_default_where_it_is_left_out() {
+    let left_out = good(NODE_1).tenants;
+    assert_eq!(left_out.limits, TenantLimits::default());
+    assert_eq!(left_out.links, LinkLimits::default());
+    let text = "MaxConnections = 1\nMaxSessions = 2\nMaxSessionsPerApplication = 3\nMaxKeys = 4\n\
+                MaxFailedHandshakes = 5\nBlockTime = \"6s\"\nIdleLinkTime = \"7s\"\nMaxIdleLinks = 8\n\
+                MaxParkedLinks = 9\nMaxParkedLinksPerSource = 10\nParkedLinkTime = \"11s\"\nMaxPairs = 12\n\
+                PairIdleTime = \"13s\"\n";
+    let config = good(&format!("{NODE_1}\n[Tenants]\n{text}"));
+    let limits = TenantLimits {
+        sessions: 2,
+        sessions_of_application: Some(3),
+        keys: 4,
+        pairs: 12,
+        pair_idle: Duration::from_secs(13),
+    };
+    let links = LinkLimits {
+        connections_of_dynamic: 1,
+        failed_handshakes: 5,
+        blocked_for: Duration::from_secs(6),
+        dynamic_unleased_for: Duration::from_secs(7),
+        idle_links: 8,
+        parked: 9,
+        parked_per_source: 10,
+        parked_for: Duration::from_secs(11),
+        ..LinkLimits::default()
+    };
+    let settings = config.session.settings(&config.ecdsa, &config.derivation, &config.tenants);
+    assert_eq!((settings.tenants, settings.links), (limits, links));
+}
+
+#[test]
 fn a_file_from_windows_says_the_same() {
     let config = good(&GOOD.replace('\n', "\r\n"));
     assert_eq!(config.sdk_listen.port(), 8001);
@@ -157,7 +189,7 @@ fn s93_derivation_is_bounded_by_the_greater_number_of_either_section() {
     let (before, after) = (&GOOD[..features], &GOOD[GOOD.find("[Session]").unwrap()..]);
     let bounds = |sections: &str| {
         let config = good(&format!("{before}{sections}\n{after}"));
-        let settings = config.session.settings(&config.ecdsa, &config.derivation);
+        let settings = config.session.settings(&config.ecdsa, &config.derivation, &config.tenants);
         (settings.min_chain_path_length, settings.derived_keys)
     };
     assert_eq!(bounds(""), (0, 1024));

@@ -26,18 +26,18 @@ pub(crate) async fn run(
     request: SignEcdsa,
 ) -> Result<Signed, Failure> {
     enabled(node.settings.features.sign, "Sign")?;
-    let resolved = node.known.resolve(&request.session)?;
+    let resolved = node.resolve(&request.session)?;
     let loaded = load(node, application, &request, &resolved).await;
     let (signer, session) = match loaded {
         Ok(loaded) => loaded,
         Err(failure) => {
-            node.refuse(&request.session.id, &resolved.players, &failure);
+            node.refuse(&request.session.id, None, &resolved.players, &failure);
             return Err(failure);
         }
     };
     let limits = node.limits(&request.session);
     let (id, tag) = (session.id.clone(), session.tag());
-    let work = sign(node.clone(), signer, session, resolved.routes, limits);
+    let work = sign(node.clone(), application.clone(), signer, session, resolved.routes, limits);
     match node.outcomes.once(node, application, &id, tag, work).await? {
         Outcome::Signed(signed) => Ok(Signed { notices: resolved.notices, ..signed }),
         Outcome::Key(_) => Err(Failure::new(ErrorCode::NodeFault, "a signing session gave a key")),
@@ -110,12 +110,13 @@ async fn load(
 
 async fn sign(
     node: Arc<Inner>,
+    application: ApplicationId,
     signer: Signer,
     session: Session,
     routes: Vec<(PlayerIndex, Route)>,
     limits: Limits,
 ) -> Result<Outcome, Failure> {
-    let mut running = Running::open(&node, session, routes, limits)?;
+    let mut running = Running::open(&node, Some(&application), session, routes, limits)?;
     let result = make_partial(&node, &mut running, signer).await;
     running.finish(result)
 }

@@ -6,6 +6,9 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
+use tsm_types::ErrorCode;
+
+use crate::counts::count;
 use crate::link::connection::{Greeted, greet, run, say};
 use crate::link::limits::{FAREWELL_TIME, FIRST_RETRY};
 use crate::link::outbox::ConnectionId;
@@ -36,6 +39,8 @@ pub(crate) async fn listen(shared: Arc<Shared>, mut listener: Listener) {
     let accepting = async {
         loop {
             match listener.accept().await {
+                // Dropped here, a connection costs nothing but its acceptance.
+                Ok(arriving) if shared.is_blocked(arriving.origin) => {}
                 Ok(arriving) => {
                     let (id, gives_way) = shared.handshake_begins(arriving.origin);
                     shared.spawn(receive(shared.clone(), arriving, id, gives_way));
@@ -68,7 +73,16 @@ async fn receive<N>(
     shared.handshake_ends(id);
     match outcome {
         Ok((peer, greeted)) => admit(shared, peer, greeted, from).await,
-        Err(why) => tracing::debug!(%from, why, "a connection came to nothing"),
+        Err(why) => {
+            tracing::debug!(%from, why, "a connection came to nothing");
+            if shared.handshake_failed(from) {
+                tracing::warn!(
+                    code = %ErrorCode::HandshakeLimit, source = %from, limit = shared.limits.failed_handshakes,
+                    "too many connections of this source came to nothing within a minute: it is not listened to for {:?}",
+                    shared.limits.blocked_for
+                );
+            }
+        }
     }
 }
 
@@ -95,10 +109,11 @@ async fn admit(shared: Arc<Shared>, peer: PeerKey, greeted: Greeted<Stream>, fro
         Entry::Expected(registered) => run(shared, peer, registered, greeted, false).await,
         Entry::Parked(id, unparked) => park(shared, peer, greeted, from, id, unparked).await,
         Entry::Leaving => {}
-        Entry::TooMany => tracing::warn!(
-            peer = %peer.fingerprint(), player = greeted.hello.player, %from,
-            "refused: this peer holds too many connections; lower its connectionPoolSize"
+        Entry::TooMany(limit) if shared.may_hint() => tracing::warn!(
+            code = %ErrorCode::TenantLinkLimit, peer = %peer.fingerprint(), player = greeted.hello.player, %from, limit,
+            "refused: this peer holds as many connections as it may; lower its connectionPoolSize"
         ),
+        Entry::TooMany(_) => {}
     }
 }
 
@@ -128,6 +143,7 @@ async fn park(
     match end {
         Parked::Unparked(registered) => run(shared, peer, registered, greeted, expects_us).await,
         Parked::Expired => {
+            count(&shared.counters.expired);
             tracing::warn!(
                 "refused: unknown key {fingerprint} from {from}, claimed player {player}; to let it in, add its \
                  public key to the configuration or name it in the session"

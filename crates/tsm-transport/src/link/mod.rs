@@ -6,14 +6,17 @@
 mod accept;
 mod connection;
 mod dial;
+mod failures;
 mod limits;
 mod outbox;
+mod parked;
 mod peer;
 mod shared;
 mod tls;
 mod waiting;
 mod wire;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -27,7 +30,8 @@ use tokio_util::sync::CancellationToken;
 use tsm_crypto::IdentityKey;
 
 pub use self::limits::Limits;
-use self::shared::{MOST_EVENTS_OF_A_CHANGE, Shared};
+use self::shared::{MOST_EVENTS_OF_A_CHANGE, Own, Shared};
+use crate::counts::LinkCounts;
 use crate::link::tls::Tls;
 use crate::link::wire::Hello;
 use crate::links::{
@@ -46,6 +50,8 @@ pub struct LinksConfig {
     pub listeners: Vec<Listen>,
     /// Through which peers are reached at `broker://`, and reach this node.
     pub broker: Option<Arc<dyn Broker>>,
+    /// Peers that the configuration knows: the limits of dynamic ones do not apply to them.
+    pub static_peers: HashSet<PeerKey>,
     /// What strangers, peers and waiting frames may cost.
     pub limits: Limits,
 }
@@ -115,7 +121,12 @@ impl SecureLinks {
         let dialler = Dialler { broker: broker.as_ref().map(|(multiplexer, ..)| multiplexer.clone()) };
         let (events, receiver) = mpsc::channel(config.limits.events.max(MOST_EVENTS_OF_A_CHANGE));
         let hello = Hello { process, player: config.player };
-        let shared = Arc::new(Shared::new(tls, hello, config.limits, dialler, stopped, runtime, events));
+        let shared = Arc::new(Shared::new(
+            Own { tls, hello, limits: config.limits, static_peers: config.static_peers, dialler },
+            stopped,
+            runtime,
+            events,
+        ));
         if let Some((_, opened, work)) = broker {
             shared.spawn(work.receive);
             shared.spawn_farewell(work.send);
@@ -181,6 +192,15 @@ impl Links for SecureLinks {
 
     fn strangers(&self) -> Vec<Stranger> {
         self.shared.strangers()
+    }
+
+    fn strangers_as(&self, player: u16, most: usize) -> (Vec<Stranger>, usize) {
+        self.shared.strangers_as(player, most)
+    }
+
+    fn counts(&self) -> LinkCounts {
+        let of_broker = self.broker_counts().unwrap_or_default();
+        LinkCounts { dropped_broker_messages: of_broker.dropped(), ..self.shared.counters.now() }
     }
 }
 

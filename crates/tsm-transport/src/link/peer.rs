@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::link::limits::{FIRST_RETRY, MAX_CONNECTIONS_PER_PEER};
+use crate::link::limits::FIRST_RETRY;
 use crate::link::outbox::{ConnectionId, Outbox, QueueLimits};
 use crate::link::tls::WrongKey;
 use crate::link::wire::Hello;
@@ -21,9 +21,12 @@ pub(crate) struct Peer {
     leases: BTreeMap<u64, Route>,
     /// When the last lease was dropped.
     unleased_at: Instant,
+    /// It is not to stay until its time is over.
+    leaves_now: bool,
     /// A keeper task looks after this peer. It does while the peer is expected.
     pub(crate) kept: bool,
     connections: BTreeMap<ConnectionId, Connection>,
+    most_connections: usize,
     pub(crate) outbox: Outbox,
     /// The process that frames flow to, and the player index it claims.
     up: Option<(ProcessId, u16)>,
@@ -70,14 +73,16 @@ pub(crate) enum Chore {
 }
 
 impl Peer {
-    pub(crate) fn new(key: PeerKey, limits: QueueLimits) -> Self {
+    pub(crate) fn new(key: PeerKey, limits: QueueLimits, most_connections: usize) -> Self {
         let now = Instant::now();
         Peer {
             key,
             leases: BTreeMap::new(),
             unleased_at: now,
+            leaves_now: false,
             kept: false,
             connections: BTreeMap::new(),
+            most_connections,
             outbox: Outbox::new(limits),
             up: None,
             problem: None,
@@ -89,18 +94,36 @@ impl Peer {
 
     pub(crate) fn lease(&mut self, id: u64, route: Route) {
         self.leases.insert(id, route);
+        self.leaves_now = false;
         // Whoever asks anew does not wait for the end of a long pause.
         self.failures = 0;
         self.retry_at = self.retry_at.min(Instant::now() + FIRST_RETRY);
         self.changed.notify_one();
     }
 
-    pub(crate) fn release(&mut self, id: u64) {
+    /// Returns since when the peer is idle, if this was its last lease.
+    pub(crate) fn release(&mut self, id: u64) -> Option<Instant> {
         self.leases.remove(&id);
-        if self.leases.is_empty() {
-            self.unleased_at = Instant::now();
-        }
         self.changed.notify_one();
+        self.leases.is_empty().then(|| {
+            self.unleased_at = Instant::now();
+            self.unleased_at
+        })
+    }
+
+    /// When the last lease was dropped; of no meaning while there is one.
+    pub(crate) fn idle_since(&self) -> Instant {
+        self.unleased_at
+    }
+
+    /// An idle peer does not wait for its time.
+    pub(crate) fn leave_now(&mut self) {
+        self.leaves_now = true;
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.is_some()
     }
 
     /// Nothing is left to remember.
@@ -115,7 +138,7 @@ impl Peer {
         hello: Hello,
         lifetime: Option<Duration>,
     ) -> Option<Registered> {
-        if self.connections.len() >= MAX_CONNECTIONS_PER_PEER {
+        if self.connections.len() >= self.most_connections {
             return None;
         }
         let (wake, kill) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -235,7 +258,7 @@ impl Peer {
     pub(crate) fn chore(&mut self, now: Instant, unleased_for: Duration) -> Chore {
         if self.leases.is_empty() {
             let leave_at = self.unleased_at + unleased_for;
-            if now < leave_at {
+            if now < leave_at && !self.leaves_now {
                 return Chore::Wait(Some(leave_at));
             }
             self.kept = false;

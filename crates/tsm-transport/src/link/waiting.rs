@@ -1,6 +1,8 @@
 //! Bounded rooms for those who have not been let in: handshakes and parked links.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 use std::net::IpAddr;
 
 use tsm_crypto::identity::Fingerprint;
@@ -10,7 +12,7 @@ use crate::pipe::Origin;
 
 /// Who is counted as one: an IPv4 address, the /64 network that any IPv6 host has to itself, or all who
 /// come through the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Source {
     V4([u8; 4]),
     V6([u8; 8]),
@@ -29,75 +31,130 @@ impl From<Origin> for Source {
     }
 }
 
-/// Whose place it is within a source: who comes through the broker claims a key. A claim is free, so it
-/// cannot set limits, but of several in one source the busiest gives way first.
-fn claim(origin: Origin) -> Option<Fingerprint> {
-    match origin {
-        Origin::Network(_) => None,
-        Origin::Broker { claimed } => Some(claimed),
-    }
-}
-
 /// Where newcomers wait. When it is full the oldest give way, so a flood displaces itself first.
+/// Nothing here costs more the more there are.
 pub(crate) struct WaitingRoom<T> {
     limit: usize,
     limit_per_source: usize,
-    /// By age: identifiers grow.
-    waiting: BTreeMap<ConnectionId, (Origin, T)>,
+    waiting: HashMap<ConnectionId, (Origin, T)>,
+    sources: Crowds<Source>,
+    /// Who comes through the broker, by the key that it claims. A claim is free, so it cannot set limits,
+    /// but of all that come through the broker the busiest claim gives way first.
+    claims: Crowds<Fingerprint>,
 }
 
 impl<T> WaitingRoom<T> {
     pub(crate) fn new(limit: usize, limit_per_source: usize) -> Self {
-        WaitingRoom { limit, limit_per_source, waiting: BTreeMap::new() }
+        WaitingRoom {
+            limit,
+            limit_per_source,
+            waiting: HashMap::new(),
+            sources: Crowds::new(),
+            claims: Crowds::new(),
+        }
     }
 
-    /// Takes in a newcomer; whoever had to give way is dropped.
-    pub(crate) fn enter(&mut self, id: ConnectionId, origin: Origin, value: T) {
+    /// Takes in a newcomer; returns who had to give way.
+    pub(crate) fn enter(&mut self, id: ConnectionId, origin: Origin, value: T) -> Option<(ConnectionId, T)> {
         let source = Source::from(origin);
-        let mut counts: HashMap<Source, usize> = HashMap::new();
-        for (origin, _) in self.waiting.values() {
-            *counts.entry((*origin).into()).or_default() += 1;
-        }
-        if counts.get(&source).is_some_and(|count| *count >= self.limit_per_source) {
-            self.remove_oldest_of(source);
+        let gives_way = if self.sources.number(&source) >= self.limit_per_source {
+            Some(source)
         } else if self.waiting.len() >= self.limit {
-            // The first of the busiest in the order of age, so that it does not depend on chance.
-            let most = counts.values().copied().max().unwrap_or(0);
-            let busiest = self
-                .waiting
-                .values()
-                .map(|(origin, _)| (*origin).into())
-                .find(|source| counts[source] == most);
-            busiest.into_iter().for_each(|source| self.remove_oldest_of(source));
-        }
+            self.sources.busiest()
+        } else {
+            None
+        };
+        let displaced = gives_way.and_then(|source| {
+            let oldest = self.oldest_of(source)?;
+            Some((oldest, self.remove(oldest)?))
+        });
         self.waiting.insert(id, (origin, value));
+        self.sources.add(source, id);
+        if let Origin::Broker { claimed } = origin {
+            self.claims.add(claimed, id);
+        }
+        displaced
     }
 
     /// `None` if it has given way or was removed before.
     pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<T> {
-        self.waiting.remove(&id).map(|(_, value)| value)
-    }
-
-    /// Takes out all that fit.
-    pub(crate) fn remove_where(&mut self, fits: impl Fn(&T) -> bool) -> Vec<(ConnectionId, T)> {
-        let waiting = self.waiting.extract_if(.., |_, (_, value)| fits(value));
-        waiting.map(|(id, (_, value))| (id, value)).collect()
-    }
-
-    pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
-        self.waiting.values().map(|(_, value)| value)
-    }
-
-    /// The oldest of the busiest claim.
-    fn remove_oldest_of(&mut self, source: Source) {
-        let of_source = || self.waiting.iter().filter(|(_, (origin, _))| Source::from(*origin) == source);
-        let mut counts: HashMap<Option<Fingerprint>, usize> = HashMap::new();
-        for (_, (origin, _)) in of_source() {
-            *counts.entry(claim(*origin)).or_default() += 1;
+        let (origin, value) = self.waiting.remove(&id)?;
+        self.sources.remove(origin.into(), id);
+        if let Origin::Broker { claimed } = origin {
+            self.claims.remove(claimed, id);
         }
-        let most = counts.values().copied().max().unwrap_or(0);
-        let oldest = of_source().find(|(_, (origin, _))| counts[&claim(*origin)] == most).map(|(id, _)| *id);
-        oldest.into_iter().for_each(|id| drop(self.waiting.remove(&id)));
+        Some(value)
+    }
+
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<&T> {
+        self.waiting.get(&id).map(|(_, value)| value)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// All that wait, by age.
+    pub(crate) fn ids(&self) -> BTreeSet<ConnectionId> {
+        self.waiting.keys().copied().collect()
+    }
+
+    /// Of the broker, the oldest of the busiest claim.
+    fn oldest_of(&self, source: Source) -> Option<ConnectionId> {
+        match source {
+            Source::Broker => self.claims.oldest(&self.claims.busiest()?),
+            Source::V4(_) | Source::V6(_) => self.sources.oldest(&source),
+        }
+    }
+}
+
+/// Who belongs together, and which crowd is the largest.
+struct Crowds<K> {
+    /// By age: identifiers grow.
+    of: HashMap<K, BTreeSet<ConnectionId>>,
+    /// The last is the largest, of several the one with the oldest.
+    by_number: BTreeSet<(usize, Reverse<ConnectionId>, K)>,
+}
+
+impl<K: Copy + Hash + Ord> Crowds<K> {
+    fn new() -> Self {
+        Crowds { of: HashMap::new(), by_number: BTreeSet::new() }
+    }
+
+    fn add(&mut self, key: K, id: ConnectionId) {
+        self.change(key, |ids| ids.insert(id));
+    }
+
+    fn remove(&mut self, key: K, id: ConnectionId) {
+        self.change(key, |ids| ids.remove(&id));
+    }
+
+    fn number(&self, key: &K) -> usize {
+        self.of.get(key).map_or(0, BTreeSet::len)
+    }
+
+    fn busiest(&self) -> Option<K> {
+        self.by_number.last().map(|(_, _, key)| *key)
+    }
+
+    fn oldest(&self, key: &K) -> Option<ConnectionId> {
+        self.of.get(key)?.first().copied()
+    }
+
+    fn change(&mut self, key: K, change: impl FnOnce(&mut BTreeSet<ConnectionId>) -> bool) {
+        let place =
+            |ids: &BTreeSet<ConnectionId>| ids.first().map(|oldest| (ids.len(), Reverse(*oldest), key));
+        let ids = self.of.entry(key).or_default();
+        let before = place(ids);
+        change(ids);
+        let after = place(ids);
+        if ids.is_empty() {
+            self.of.remove(&key);
+        }
+        if let Some(before) = before {
+            self.by_number.remove(&before);
+        }
+        self.by_number.extend(after);
     }
 }
 
@@ -119,7 +176,7 @@ mod tests {
     }
 
     fn left(room: &WaitingRoom<u64>) -> Vec<u64> {
-        room.values().copied().collect()
+        room.ids().into_iter().filter_map(|id| room.get(id).copied()).collect()
     }
 
     #[test]
@@ -138,6 +195,21 @@ mod tests {
             room.enter(id, source, id);
         }
         assert_eq!(left(&room), [3, 4, 5]);
+    }
+
+    #[test]
+    fn s105_those_who_left_leave_no_trace_in_the_books() {
+        let mut room = WaitingRoom::new(4, 2);
+        for id in 1..=20 {
+            let displaced = room.enter(id, [A, B, broker(1), broker(id as u8)][id as usize % 4], id);
+            assert!(displaced.is_none_or(|(gone, value)| gone == value && gone < id));
+        }
+        for id in room.ids() {
+            assert_eq!(room.remove(id), Some(id));
+            assert_eq!(room.remove(id), None);
+        }
+        assert!(room.len() == 0 && room.sources.of.is_empty() && room.sources.by_number.is_empty());
+        assert!(room.claims.of.is_empty() && room.claims.by_number.is_empty());
     }
 
     #[test]

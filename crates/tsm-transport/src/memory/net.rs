@@ -272,6 +272,11 @@ impl Net {
         }
     }
 
+    pub(super) fn links_up(&self, key: &PeerKey) -> u64 {
+        let views = self.nodes.get(key).into_iter().flat_map(|node| node.views.values());
+        views.filter(|view| view.up.is_some()).count() as u64
+    }
+
     pub(super) fn strangers(&self, key: &PeerKey) -> Vec<Stranger> {
         let stranger = |(other, node): (&PeerKey, &Node)| {
             let since = node.views.get(key)?.parked?;

@@ -42,6 +42,7 @@ pub(crate) fn with(
         player: u16::try_from(seed).unwrap(),
         listeners,
         broker: Some(Arc::new(broker.clone())),
+        static_peers: Default::default(),
         limits,
     };
     let (links, events) = SecureLinks::start(config).unwrap();

@@ -93,7 +93,8 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Shorter than the defaults where a test would have to wait.
 pub(crate) fn limits() -> Limits {
-    Limits { unleased_for: Duration::from_millis(100), ..Limits::default() }
+    let short = Duration::from_millis(100);
+    Limits { unleased_for: short, dynamic_unleased_for: short, ..Limits::default() }
 }
 
 pub(crate) fn tcp(seed: u64) -> Node<SecureLinks> {
@@ -101,6 +102,17 @@ pub(crate) fn tcp(seed: u64) -> Node<SecureLinks> {
 }
 
 pub(crate) fn tcp_with(
+    identity: Arc<IdentityKey>,
+    player: u16,
+    port: u16,
+    limits: Limits,
+) -> Node<SecureLinks> {
+    tcp_knowing(&[], identity, player, port, limits)
+}
+
+/// A node whose configuration has these keys.
+pub(crate) fn tcp_knowing(
+    static_peers: &[PeerKey],
     identity: Arc<IdentityKey>,
     player: u16,
     port: u16,
@@ -114,6 +126,7 @@ pub(crate) fn tcp_with(
             player,
             listeners: listeners.clone(),
             broker: None,
+            static_peers: static_peers.iter().cloned().collect(),
             limits: limits.clone(),
         };
         match SecureLinks::start(config) {

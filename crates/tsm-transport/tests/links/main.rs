@@ -15,3 +15,4 @@ mod raw;
 mod suite;
 mod tcp;
 mod tcp_strangers;
+mod tenants;

@@ -13,6 +13,7 @@ use super::ecdsa::{curve, generate_key, key_info};
 use crate::error::{CommandError, EXIT_CODES};
 use crate::nodes::{NodeArgs, NodeClient, Nodes, demand_a_node_each};
 use crate::output::OutputArgs;
+use crate::path::PathArgs;
 use crate::progress::Progress;
 use crate::session::PlayerArgs;
 use load::{Load, Tally};
@@ -47,6 +48,8 @@ pub(crate) struct Bench {
     /// Curve of a key that is made: secp256k1, P-256, P-384 or P-521
     #[arg(long, default_value = "secp256k1", value_parser = curve)]
     curve: CurveId,
+    #[command(flatten)]
+    path: PathArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -99,16 +102,20 @@ impl Bench {
             Nodes(chosen.map(|(_, node)| node.clone()).collect())
         };
         let session = self.who.config(SessionId::generate(), &players)?;
-        let key = match (&self.key_id, self.operation) {
-            (Some(id), _) => Some(key_info(&of(&players), id).await?.0),
+        let key_id = match (&self.key_id, self.operation) {
+            (Some(id), _) => Some(id.clone()),
             (None, Operation::GenerateKey) => None,
             (None, Operation::Sign | Operation::PublicKey) => {
                 let session = self.who.config(SessionId::generate(), &everybody)?;
                 let progress = Progress::start("making a key");
                 let made = generate_key(&of(&everybody), &session, self.threshold, self.curve, None).await?;
                 drop(progress);
-                Some(made.0)
+                Some(made.0.key_id)
             }
+        };
+        let key = match key_id {
+            Some(id) => Some(key_info(&of(&players), &id, &self.path.path).await?.0),
+            None => None,
         };
         Ok(Load {
             operation: self.operation,
@@ -116,6 +123,7 @@ impl Bench {
             session,
             players,
             key,
+            path: self.path.path.clone(),
             threshold: self.threshold,
             curve: self.curve,
         })

@@ -78,6 +78,13 @@ pub struct BrokerCounts {
     pub refused: u64,
 }
 
+impl BrokerCounts {
+    /// All that was dropped.
+    pub fn dropped(&self) -> u64 {
+        self.malformed + self.unknown + self.repeated + self.beyond + self.refused
+    }
+}
+
 /// What the owner of a [`Multiplexer`] has to keep running.
 pub(crate) struct Work<R, W> {
     /// Hands out what arrives. Never waits for a pipe.

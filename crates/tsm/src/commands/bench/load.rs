@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tsm_sdk::{CurveId, GeneratedKey, SessionConfig, SessionId};
+use tsm_types::DerivationPath;
 
 use super::Operation;
 use crate::commands::ecdsa::{generate_key, key_info, sign};
@@ -23,8 +24,9 @@ pub(super) struct Load {
     /// Of these players; each operation takes it with a session ID of its own.
     pub(super) session: SessionConfig,
     pub(super) players: Vec<u16>,
-    /// Of operations that need one.
+    /// Of operations that need one, with the public key at the path.
     pub(super) key: Option<GeneratedKey>,
+    pub(super) path: DerivationPath,
     pub(super) threshold: u16,
     pub(super) curve: CurveId,
 }
@@ -35,9 +37,12 @@ impl Load {
         let session = self.session.clone().with_session_id(SessionId::generate());
         match (self.operation, &self.key) {
             (Operation::Sign, Some(key)) => {
-                sign(&self.nodes, &session, key, &digest(key.public_key.curve())?).await.map(drop)
+                let digest = digest(key.public_key.curve())?;
+                sign(&self.nodes, &session, key, &self.path, &digest).await.map(drop)
             }
-            (Operation::PublicKey, Some(key)) => key_info(&self.nodes, &key.key_id).await.map(drop),
+            (Operation::PublicKey, Some(key)) => {
+                key_info(&self.nodes, &key.key_id, &self.path).await.map(drop)
+            }
             (Operation::GenerateKey, _) => {
                 generate_key(&self.nodes, &session, self.threshold, self.curve, None).await.map(drop)
             }
