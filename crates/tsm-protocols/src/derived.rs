@@ -48,7 +48,7 @@ impl DerivedKey {
         with_curve!(self.curve, C => {
             let point = C::decode_point(&self.public_key).expect("of a certificate, or made by `of`");
             let below = Derived::<C>::root(point, self.chain_code).child(step)?;
-            let earlier = Secret::new(C::decode_scalar(self.tweak.expose()).expect("made here"));
+            let earlier = Secret::new(C::decode_scalar(self.tweak.expose()).expect("encoded here, below q"));
             let mut child = Self::of::<C>(self.certificate, [self.path.as_slice(), &[step]].concat(), &below);
             child.tweak = Secret::new(C::encode_scalar(&(*earlier.expose() + below.tweak().expose())));
             Ok(child)
