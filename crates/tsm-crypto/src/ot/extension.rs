@@ -136,6 +136,14 @@ impl<C: Curve> ReceiverExtension<C> {
         (ReceiverExtension { binding, choices, rows, chi }, message)
     }
 
+    /// One part of a batch: its choice bits and rows.
+    pub(super) fn part(binding: Binding, chosen: &[u128], rows: BitMatrix) -> Self {
+        let mut choices = Secret::new([0; MAX_BLOCKS]);
+        choices.expose_mut()[..chosen.len()].copy_from_slice(chosen);
+        let chi = super::vole::chosen_sum::<C>(choices.expose());
+        ReceiverExtension { binding, choices, rows, chi }
+    }
+
     /// b = Σ g_j·β_j, the spec's χ of this pair: uniform, and the factor of the multiplication.
     pub fn chi(&self) -> &Secret<C::Scalar> {
         &self.chi
@@ -143,6 +151,11 @@ impl<C: Curve> ReceiverExtension<C> {
 }
 
 impl<C: Curve> SenderExtension<C> {
+    /// One part of a batch whose check has passed.
+    pub(super) fn part(binding: Binding, delta: u128, rows: BitMatrix) -> Self {
+        SenderExtension { binding, delta: Secret::new(delta), rows, curve: PhantomData }
+    }
+
     /// Check C2 on B's message.
     ///
     /// # Errors
@@ -197,6 +210,7 @@ impl<C: Curve> SenderExtension<C> {
 }
 
 /// What every hash of an extension is bound to.
+#[derive(Clone)]
 pub(super) struct Binding {
     pub(super) pair: [u8; 32],
     ssid: [u8; 32],
@@ -235,9 +249,14 @@ impl Binding {
 
     /// χ_b, one for each block of choice bits.
     pub(super) fn challenges<C: Curve>(&self, corrections: &[u8]) -> Vec<Gf128> {
+        self.challenges_of::<C>(corrections, check_block::<C>())
+    }
+
+    /// χ_b of a batch with so many blocks of choice bits.
+    pub(super) fn challenges_of<C: Curve>(&self, corrections: &[u8], blocks: usize) -> Vec<Gf128> {
         let mut stream =
             self.transcript::<C>(Label::ExtensionCheck).bytes("corrections", corrections).stream();
-        (0..check_block::<C>())
+        (0..blocks)
             .map(|_| {
                 let mut bytes = [0; 16];
                 stream.fill(&mut bytes);
@@ -264,7 +283,7 @@ const fn corrections_len<C: Curve>() -> usize {
 }
 
 /// Bits of the last block of choice bits that are not choice bits become zero.
-fn clear_padding<C: Curve>(blocks: &mut Choices) {
+pub(super) fn clear_padding<C: Curve>(blocks: &mut Choices) {
     let padding = 128 * check_block::<C>() - choice_bits::<C>();
     blocks[check_block::<C>() - 1] &= u128::MAX >> padding;
 }
@@ -292,11 +311,11 @@ pub(super) fn fold(challenges: &[Gf128], rows: &BitMatrix) -> BitBlock {
     folded
 }
 
-fn append_block<C: Curve>(bytes: &mut Vec<u8>, block: usize, value: u128) {
+pub(super) fn append_block<C: Curve>(bytes: &mut Vec<u8>, block: usize, value: u128) {
     bytes.extend_from_slice(&value.to_le_bytes()[..block_len::<C>(block)]);
 }
 
-fn read_block<C: Curve>(bytes: &[u8], block: usize) -> u128 {
+pub(super) fn read_block<C: Curve>(bytes: &[u8], block: usize) -> u128 {
     let start = if block == check_block::<C>() { choice_bits::<C>() / 8 } else { 16 * block };
     let mut value = [0; 16];
     let part = &mut value[..block_len::<C>(block)];
