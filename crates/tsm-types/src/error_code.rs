@@ -101,12 +101,18 @@ catalogue! {
         "Use an empty derivation path.";
     SignersTooFew = "signers.too_few", Caller, 422, "Too few players for a signature with this key.",
         "Name at least threshold + 1 of the key's holders.";
+    PresignatureNotFound = "presignature.not_found", Caller, 404, "This node holds no such presignature for this application.",
+        "Presignatures live in the node's memory: a restart or `delete_presignatures` removes them. Generate new ones, or name one that every signer holds.";
+    PresignatureUsed = "presignature.used", Caller, 409, "This presignature was used for another digest or path.",
+        "A presignature makes one signature only: take another one for this digest. Nothing was signed.";
+    PresignatureLimit = "presignature.limit", Caller, 429, "This node makes or holds as many presignatures as it may.",
+        "Ask for fewer at a time, use or delete some, or ask the node's operator to raise PresigGenRequestLimit or PresigGenGlobalLimit.";
     SessionConflict = "session.conflict", Caller, 409, "This session ID was already used with other parameters.",
         "Use a fresh session ID for every operation; repeat one only to repeat the very same request.";
     SessionLimit = "session.limit", Caller, 429, "This node runs as many sessions as it may.",
         "Wait for running sessions to end, then try again with a fresh session ID.";
     PartialsInvalid = "partials.invalid", Caller, 422, "The partial signatures do not belong together.",
-        "Pass exactly one partial signature of every signer of one session.";
+        "Pass exactly one partial signature of every signer of one session, or of one presignature.";
     SignatureInvalid = "signature.invalid", Caller, 422, "The signature does not verify.",
         "Nothing was returned. If the partial signatures came from the nodes unaltered, one signer's part is wrong: sign again with other signers.";
 

@@ -137,14 +137,10 @@ impl TryFrom<SignBody> for SignEcdsa {
     type Error = Failure;
 
     fn try_from(body: SignBody) -> Result<Self, Failure> {
-        if body.derivation_path.len() > MAX_PATH_STEPS {
-            let rule = format!("a path has at most {MAX_PATH_STEPS} steps");
-            return Err(Failure::invalid_field("derivation_path", &rule));
-        }
         Ok(SignEcdsa {
+            path: path(body.derivation_path)?,
             session: SessionRequest::try_from(body.session)?,
             key_id: KeyId::new(body.key_id)?,
-            path: body.derivation_path,
             digest: digest(&body.digest)?,
         })
     }
@@ -205,7 +201,15 @@ impl TryFrom<SignReply> for Signed {
     }
 }
 
-fn players(indices: &[u16]) -> Result<BTreeSet<PlayerIndex>, Failure> {
+pub(crate) fn path(path: Vec<u32>) -> Result<Vec<u32>, Failure> {
+    if path.len() > MAX_PATH_STEPS {
+        let rule = format!("a path has at most {MAX_PATH_STEPS} steps");
+        return Err(Failure::invalid_field("derivation_path", &rule));
+    }
+    Ok(path)
+}
+
+pub(crate) fn players(indices: &[u16]) -> Result<BTreeSet<PlayerIndex>, Failure> {
     let mut players = BTreeSet::new();
     for index in indices.iter().copied().map(PlayerIndex) {
         if !players.insert(index) {
@@ -258,7 +262,7 @@ fn timeout(field: &str, text: Option<&str>) -> Result<Option<Duration>, Failure>
     }
 }
 
-fn digest(text: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) fn digest(text: &str) -> Result<Vec<u8>, Failure> {
     let digest = BASE64
         .decode(text)
         .map_err(|_| Failure::invalid_field("digest", "not standard base64 with padding"))?;

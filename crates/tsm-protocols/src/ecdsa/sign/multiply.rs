@@ -12,7 +12,7 @@ use tsm_crypto::ot::{
 use tsm_crypto::{CanonicalScalar, CryptoRng, Curve, Label, NonIdentityPoint, Secret, Transcript};
 use tsm_types::PlayerIndex;
 
-use super::check::{Multiplied, Product};
+use super::check::{Half, Multiplied, Product};
 use super::commit::{CommitBroadcast, CommitMessage, CommitPrivate};
 use super::{PairStates, Run, abort_of};
 use crate::abort::Abort;
@@ -153,7 +153,7 @@ struct Checked<C: Curve> {
 }
 
 impl<C: Curve> Checked<C> {
-    /// Steps 4.4 to 4.6: what remains with this player, and what the peer receives.
+    /// What remains with this player, and what the peer receives.
     fn multiply(
         self,
         inputs: [&C::Scalar; 2],
@@ -161,31 +161,43 @@ impl<C: Curve> Checked<C> {
         rng: &mut dyn CryptoRng,
     ) -> Result<(Product<C>, MultiplyPrivate<C>), Abort> {
         let Checked { started: Started { states, receiver, .. }, sender, ssid_full, commitment, .. } = self;
-        // Step 4.4: this player is A with inputs r_i and sk_i.
-        let (c, vole) = sender.multiply(&ssid_full, inputs, rng);
-        // Step 4.5: Γ binds this player to its outputs.
-        let [c_u, c_v] = c.expose();
-        let (gamma_u, gamma_v) = (sent_point::<C>(c_u)?, sent_point::<C>(c_v)?);
-        // Step 4.6: ψ_ij = φ_i - χ_ij.
-        let psi = CanonicalScalar::new(*mask.expose() - receiver.chi().expose());
-        let private = MultiplyPrivate { vole, gamma_u, gamma_v, psi };
-        Ok((Product { pair: states.mine, receiver, ssid_full, commitment, c }, private))
+        let (half, private) = multiply(sender, receiver, ssid_full, inputs, mask, rng)?;
+        Ok((Product { pair: states.mine, commitment, half }, private))
     }
 }
 
+/// Steps 4.4 to 4.6 with one peer.
+pub(in crate::ecdsa) fn multiply<C: Curve>(
+    sender: SenderExtension<C>,
+    receiver: ReceiverExtension<C>,
+    ssid_full: [u8; 32],
+    inputs: [&C::Scalar; 2],
+    mask: &Secret<C::Scalar>,
+    rng: &mut dyn CryptoRng,
+) -> Result<(Half<C>, MultiplyPrivate<C>), Abort> {
+    // Step 4.4: this player is A with inputs r_i and sk_i.
+    let (c, vole) = sender.multiply(&ssid_full, inputs, rng);
+    // Step 4.5: Γ binds this player to its outputs.
+    let [c_u, c_v] = c.expose();
+    let (gamma_u, gamma_v) = (sent_point::<C>(c_u)?, sent_point::<C>(c_v)?);
+    // Step 4.6: ψ_ij = φ_i - χ_ij.
+    let psi = CanonicalScalar::new(*mask.expose() - receiver.chi().expose());
+    Ok((Half { receiver, ssid_full, c }, MultiplyPrivate { vole, gamma_u, gamma_v, psi }))
+}
+
 /// secret·G for a message. A uniform scalar is never zero in practice; if it were, the run ends.
-fn sent_point<C: Curve>(secret: &C::Scalar) -> Result<NonIdentityPoint<C>, Abort> {
+pub(in crate::ecdsa) fn sent_point<C: Curve>(secret: &C::Scalar) -> Result<NonIdentityPoint<C>, Abort> {
     NonIdentityPoint::new(C::mul_generator(secret)).ok_or(Abort::unattributed("own point is not zero"))
 }
 
 /// The spec's ssid_full of a pair: the run's ssid and the pair's own messages of round 1, so that it
 /// holds fresh bytes of both sides (rule S-54).
-fn pair_ssid<C: Curve>(
+pub(in crate::ecdsa) fn pair_ssid<M: BorshSerialize>(
     context: &Context,
     ssid: &[u8; 32],
     peer: PlayerIndex,
-    mine: &CommitPrivate<C>,
-    theirs: &CommitPrivate<C>,
+    mine: &M,
+    theirs: &M,
 ) -> [u8; 32] {
     let mut messages = [(context.me(), mine), (peer, theirs)];
     messages.sort_by_key(|(player, _)| *player);

@@ -72,6 +72,40 @@ impl<C: Curve> Run<C> {
         digest: &Digest,
         pairs: &PerPeer<PairStates>,
     ) -> Result<Self, SignRefusal> {
+        let Signer { context, public_key, key_part } = Signer::<C>::new(context, share, pairs)?;
+        let h = signable::<C>(digest)?;
+        Ok(Run { context, digest: digest.clone(), h, public_key, key_part })
+    }
+}
+
+/// Step 2.3: the digest as a scalar, if it is one of this curve and not zero (rules S-61, S-62).
+pub(in crate::ecdsa) fn signable<C: Curve>(digest: &Digest) -> Result<C::Scalar, SignRefusal> {
+    if digest.as_bytes().len() != C::ID.digest_bytes() {
+        return Err(SignRefusal::Digest);
+    }
+    let h = C::digest_to_scalar(digest.as_bytes());
+    if bool::from(h.is_zero()) {
+        return Err(SignRefusal::Digest);
+    }
+    Ok(h)
+}
+
+/// A holder that may take part, whatever is signed.
+pub(in crate::ecdsa) struct Signer<C: Curve> {
+    pub(in crate::ecdsa) context: Context,
+    /// X.
+    pub(in crate::ecdsa) public_key: C::Point,
+    /// λ_i·x_i.
+    pub(in crate::ecdsa) key_part: Secret<C::Scalar>,
+}
+
+impl<C: Curve> Signer<C> {
+    /// Steps 2.1, 2.2, 2.4 and 2.5.
+    pub(in crate::ecdsa) fn new(
+        context: &Context,
+        share: &KeyShare,
+        pairs: &PerPeer<PairStates>,
+    ) -> Result<Self, SignRefusal> {
         let certificate = &share.certificate;
         // Step 2.1: every signer is a holder, with the key it had then.
         for (player, key) in context.players().iter() {
@@ -83,14 +117,6 @@ impl<C: Curve> Run<C> {
         let named = context.players().len();
         if named < certificate.threshold.signers_required() {
             return Err(SignRefusal::TooFewSigners { named, threshold: certificate.threshold });
-        }
-        // Step 2.3: the digest is one of this curve and not zero (rules S-61, S-62).
-        if digest.as_bytes().len() != C::ID.digest_bytes() {
-            return Err(SignRefusal::Digest);
-        }
-        let h = C::digest_to_scalar(digest.as_bytes());
-        if bool::from(h.is_zero()) {
-            return Err(SignRefusal::Digest);
         }
         // Step 2.4: the share is this player's and fits its certificate.
         if share.holder != context.me() || !share.is_consistent() {
@@ -109,12 +135,7 @@ impl<C: Curve> Run<C> {
         if let Some(stranger) = pairs.peers().difference(&context.peers()).next() {
             return Err(SignRefusal::Pair(*stranger));
         }
-        Ok(Run {
-            context: context.clone(),
-            digest: digest.clone(),
-            h,
-            public_key,
-            key_part: Secret::new(lambda * secret.expose()),
-        })
+        let key_part = Secret::new(lambda * secret.expose());
+        Ok(Signer { context: context.clone(), public_key, key_part })
     }
 }
