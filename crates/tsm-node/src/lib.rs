@@ -12,6 +12,7 @@
 //! | What is sent between engines? | `wire.rs`, `docs/formats.md` |
 //! | What happens on a sign request? | `operations/sign.rs` |
 //! | Where does the state of two processes live? | `pairs.rs` |
+//! | Where are unused presignatures? | `presignatures.rs` |
 //! | What is stored of a key? | `vault.rs` |
 //! | What do a server and an app start? | `linked.rs` |
 //!
@@ -24,6 +25,8 @@ mod node;
 mod operations;
 mod outcomes;
 mod pairs;
+mod parts;
+mod presignatures;
 mod resolve;
 mod run;
 mod sessions;

@@ -10,12 +10,16 @@ use tokio_util::task::TaskTracker;
 use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
 use tsm_transport::{Lease, LinkEvent, Links};
+use tsm_types::presignatures::{
+    GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
+};
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId};
 
 use crate::compute::Compute;
 use crate::outcomes::Outcomes;
 use crate::pairs::Pairs;
+use crate::presignatures::Presignatures;
 use crate::resolve::KnownPlayers;
 use crate::run::{Limits, end_of};
 use crate::sessions::Sessions;
@@ -62,6 +66,7 @@ pub(crate) struct Inner {
     pub sessions: Sessions,
     pub pairs: Pairs,
     pub outcomes: Outcomes,
+    pub presignatures: Arc<Presignatures>,
     pub stopping: CancellationToken,
     pub tasks: TaskTracker,
     /// Told when a provisional key became active.
@@ -90,6 +95,10 @@ impl Node {
             vault: Vault::new(parts.store),
             compute: parts.compute,
             sessions: Sessions::new(parts.settings.max_sessions),
+            presignatures: Arc::new(Presignatures::new(
+                parts.settings.presignatures,
+                parts.settings.outcome_lifetime,
+            )),
             settings: parts.settings,
             pairs: Pairs::default(),
             outcomes: Outcomes::default(),
@@ -114,6 +123,43 @@ impl Node {
     /// Makes this node's part of a signature.
     pub async fn sign(&self, application: &ApplicationId, request: SignEcdsa) -> Result<Signed, Failure> {
         operations::sign::run(&self.0, application, request).await
+    }
+
+    /// Makes presignatures, in the memory of this process and of every other signer's.
+    pub async fn generate_presignatures(
+        &self,
+        application: &ApplicationId,
+        request: GeneratePresignatures,
+    ) -> Result<Presigned, Failure> {
+        operations::presignatures::generate(&self.0, application, request).await
+    }
+
+    /// Makes this node's part of a signature from a presignature, without a word to other nodes. The
+    /// presignature is gone; the same request again gives the same bytes.
+    pub async fn sign_with_presignature(
+        &self,
+        application: &ApplicationId,
+        request: SignWithPresignature,
+    ) -> Result<SignedWithPresignature, Failure> {
+        operations::presignatures::sign(&self.0, application, request)
+    }
+
+    /// Unused presignatures of a key that this process holds, by signer set.
+    pub async fn count_presignatures(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+    ) -> Result<Vec<PresignatureSet>, Failure> {
+        operations::presignatures::count(&self.0, application, key_id).await
+    }
+
+    /// Deletes the presignatures of a key that this process holds; returns how many were unused.
+    pub async fn delete_presignatures(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+    ) -> Result<u64, Failure> {
+        operations::presignatures::delete(&self.0, application, key_id).await
     }
 
     /// What is public of a key.
@@ -221,7 +267,7 @@ impl Inner {
                 self.pairs.ended_at(peer, end.tag);
                 self.reply(peer, self.sessions.deliver(peer, Frame::End(end)));
             }
-            Frame::Open(_) | Frame::Round(_) => {
+            Frame::Open(_) | Frame::Round(_) | Frame::Part(_) => {
                 self.reply(peer, self.sessions.deliver(peer, frame));
             }
         }

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use tsm_transport::ProcessId;
 use tsm_types::{ErrorCode, Failure, PlayerIndex, PlayerKey, Session, SessionId, SessionTag};
 
-use crate::wire::{EndFrame, Frame, RoundFrame};
+use crate::wire::{EndFrame, Frame, PartFrame, RoundFrame};
 
-/// Frames of one peer in one session, repetitions after broken links included. The longest
-/// protocol sends four.
+/// Frames of one peer in one session, repetitions after broken links included. Protocols send four,
+/// but for the largest batch of presignatures with 17.
 const MAX_FRAMES_PER_PEER: usize = 64;
 
 /// Frames of one peer that wait for a session to be opened here.
@@ -38,6 +38,8 @@ pub(crate) enum Inbound {
     Opened { from: PlayerIndex, theirs: Session },
     /// A protocol message.
     Round { from: PlayerIndex, frame: RoundFrame },
+    /// A piece of one.
+    Part { from: PlayerIndex, frame: PartFrame },
     /// The session is over for a peer.
     Ended { from: PlayerIndex, end: EndFrame },
     /// The link to a peer came up (again).
@@ -132,6 +134,7 @@ impl Sessions {
         let (id, tag) = match &frame {
             Frame::Open(session) => (Some(session.id.clone()), Some(session.tag())),
             Frame::Round(round) => (None, Some(round.tag)),
+            Frame::Part(part) => (None, Some(part.tag)),
             Frame::End(end) => (Some(end.id.clone()), end.tag),
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }
@@ -216,6 +219,7 @@ impl Live {
         let inbound = match frame {
             Frame::Open(theirs) => Inbound::Opened { from, theirs },
             Frame::Round(frame) => Inbound::Round { from, frame },
+            Frame::Part(frame) => Inbound::Part { from, frame },
             Frame::End(end) => Inbound::Ended { from, end },
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }
@@ -241,6 +245,7 @@ impl Waiting {
         let belongs = |frame: &Frame| match frame {
             Frame::Open(theirs) => theirs.id == session.id,
             Frame::Round(round) => round.tag == *tag,
+            Frame::Part(part) => part.tag == *tag,
             Frame::End(end) => end.id == session.id,
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }
@@ -272,6 +277,7 @@ fn frame_bytes(frame: &Frame) -> usize {
     const SMALL: usize = 4096;
     match frame {
         Frame::Round(round) => round.body.len(),
+        Frame::Part(part) => part.body.len(),
         Frame::Open(_)
         | Frame::End(_)
         | Frame::PairWanted { .. }

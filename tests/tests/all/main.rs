@@ -12,6 +12,7 @@ mod failures;
 mod honest;
 mod keys;
 mod pairs;
+mod presignatures;
 mod replay;
 mod secrecy;
 mod silence;
