@@ -75,6 +75,8 @@ pub struct NodeConfig {
     pub api_keys: ApiKeys,
     /// The enabled operations of the ECDSA engine; none if it is off.
     pub ecdsa: BTreeSet<EcdsaFeature>,
+    /// How many presignatures there may be.
+    pub presignatures: PresignatureLimits,
     /// Bounds of a session.
     pub session: SessionLimits,
     /// What is worth saying, but does not keep the node from starting.
@@ -96,6 +98,8 @@ pub struct EmbeddedConfig {
     pub database: DatabaseConfig,
     /// The enabled operations of the ECDSA engine; none if it is off.
     pub ecdsa: BTreeSet<EcdsaFeature>,
+    /// How many presignatures there may be.
+    pub presignatures: PresignatureLimits,
     /// Bounds of a session.
     pub session: SessionLimits,
     /// What is worth saying, but does not keep the node from starting.
@@ -133,12 +137,21 @@ pub enum EcdsaFeature {
     Sign,
     /// Show public keys.
     PublicKey,
+    /// Make presignatures.
+    GeneratePresignatures,
+    /// Sign with a presignature.
+    SignWithPresignature,
 }
 
 impl EcdsaFeature {
     /// Every operation that is built.
-    pub const ALL: [EcdsaFeature; 3] =
-        [EcdsaFeature::GenerateKey, EcdsaFeature::Sign, EcdsaFeature::PublicKey];
+    pub const ALL: [EcdsaFeature; 5] = [
+        EcdsaFeature::GenerateKey,
+        EcdsaFeature::Sign,
+        EcdsaFeature::PublicKey,
+        EcdsaFeature::GeneratePresignatures,
+        EcdsaFeature::SignWithPresignature,
+    ];
 
     /// The name in the configuration file.
     pub fn name(self) -> &'static str {
@@ -146,8 +159,19 @@ impl EcdsaFeature {
             EcdsaFeature::GenerateKey => settings::GENERATE_KEY,
             EcdsaFeature::Sign => settings::SIGN,
             EcdsaFeature::PublicKey => settings::PUBLIC_KEY,
+            EcdsaFeature::GeneratePresignatures => settings::GENERATE_PRESIGNATURES,
+            EcdsaFeature::SignWithPresignature => settings::SIGN_WITH_PRESIGNATURE,
         }
     }
+}
+
+/// How many presignatures there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresignatureLimits {
+    /// Most in one request.
+    pub per_request: u16,
+    /// Most in the making and held at a time.
+    pub in_all: usize,
 }
 
 /// Bounds of one run of a protocol.
@@ -167,7 +191,7 @@ pub struct SessionLimits {
 
 impl SessionLimits {
     /// What the engine is told of a file's times, limits and enabled operations.
-    pub fn settings(&self, ecdsa: &BTreeSet<EcdsaFeature>) -> Settings {
+    pub fn settings(&self, ecdsa: &BTreeSet<EcdsaFeature>, presignatures: &PresignatureLimits) -> Settings {
         let enabled = |feature| ecdsa.contains(&feature);
         Settings {
             connect_timeout: self.connect_timeout,
@@ -179,7 +203,11 @@ impl SessionLimits {
                 generate_key: enabled(EcdsaFeature::GenerateKey),
                 sign: enabled(EcdsaFeature::Sign),
                 public_key: enabled(EcdsaFeature::PublicKey),
+                generate_presignatures: enabled(EcdsaFeature::GeneratePresignatures),
+                sign_with_presignature: enabled(EcdsaFeature::SignWithPresignature),
             },
+            presignatures_per_request: presignatures.per_request,
+            presignatures: presignatures.in_all,
             ..Settings::default()
         }
     }

@@ -11,8 +11,8 @@ use super::document::{Document, Found};
 use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
-    DatabaseConfig, DatabaseDriver, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside, SessionLimits,
-    secrets, settings,
+    DatabaseConfig, DatabaseDriver, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside, PresignatureLimits,
+    SessionLimits, secrets, settings,
 };
 use crate::auth::{ApiKeyEntry, ApiKeys};
 
@@ -30,8 +30,17 @@ pub(super) fn node_config(
     }
     let api_keys = api_keys(document, problems);
     let inside = inside(document, mpc_listen, outside, problems);
-    let EmbeddedConfig { player, identity, players, mpc_listen, database, ecdsa, session, warnings } =
-        inside?;
+    let EmbeddedConfig {
+        player,
+        identity,
+        players,
+        mpc_listen,
+        database,
+        ecdsa,
+        presignatures,
+        session,
+        warnings,
+    } = inside?;
     Some(NodeConfig {
         player,
         identity,
@@ -41,6 +50,7 @@ pub(super) fn node_config(
         database,
         api_keys: api_keys?,
         ecdsa,
+        presignatures,
         session,
         warnings,
     })
@@ -82,6 +92,7 @@ fn inside(
 
     let database = document.one("Database").and_then(|section| database(section, outside, problems));
     let ecdsa = ecdsa(document, problems);
+    let presignatures = presignatures(document);
     let session = session(document, problems);
     Some(EmbeddedConfig {
         player: player?,
@@ -90,6 +101,7 @@ fn inside(
         mpc_listen,
         database: database?,
         ecdsa,
+        presignatures: presignatures?,
         session: session?,
         warnings: Vec::new(),
     })
@@ -219,6 +231,26 @@ fn ecdsa(document: &Document, problems: &mut Problems) -> BTreeSet<EcdsaFeature>
         problems.warn(ProblemCode::NothingEnabled, &place, what, hint);
     }
     enabled
+}
+
+/// Where both sections say something, the smaller number counts.
+fn presignatures(document: &Document) -> Option<PresignatureLimits> {
+    let defaults = Found::left_out(settings::section("DKLS23"));
+    let written: Vec<&Found> =
+        ["DKLS19", "DKLS23"].into_iter().filter_map(|protocol| document.one(protocol)).collect();
+    let sections = if written.is_empty() { vec![&defaults] } else { written };
+    let mut limits: Option<PresignatureLimits> = None;
+    for section in sections {
+        let here = PresignatureLimits {
+            per_request: section.integer(settings::PRESIGNATURES_PER_REQUEST)?,
+            in_all: section.integer(settings::PRESIGNATURES_IN_ALL)?,
+        };
+        limits = Some(limits.map_or(here, |other| PresignatureLimits {
+            per_request: other.per_request.min(here.per_request),
+            in_all: other.in_all.min(here.in_all),
+        }));
+    }
+    limits
 }
 
 fn session(document: &Document, problems: &mut Problems) -> Option<SessionLimits> {

@@ -3,7 +3,11 @@
 #[cfg(any(feature = "remote", feature = "embedded"))]
 mod calls;
 mod finalise;
+#[cfg(any(feature = "remote", feature = "embedded"))]
+mod presignatures;
 
 #[cfg(any(feature = "remote", feature = "embedded"))]
 pub use calls::{Ecdsa, GeneratedKey, SignResult};
 pub use finalise::{finalise, finalise_for, verify};
+#[cfg(any(feature = "remote", feature = "embedded"))]
+pub use presignatures::{PresignatureSet, PresignatureSignResult, Presignatures};

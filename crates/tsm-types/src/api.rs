@@ -168,6 +168,13 @@ pub struct PresignatureCountReply {
     pub sets: Vec<PresignatureSetReply>,
 }
 
+/// Reply to `DELETE /v1/keys/{key_id}/presignatures`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresignaturesDeletedReply {
+    /// How many unused presignatures there were.
+    pub deleted: u64,
+}
+
 /// Presignatures of one signer set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PresignatureSetReply {

@@ -155,6 +155,20 @@ fn ecdsa_is_what_either_section_enables() {
 }
 
 #[test]
+fn presignatures_are_limited_by_the_smaller_number() {
+    let features = GOOD.find("[DKLS19.Features]").unwrap();
+    let (before, after) = (&GOOD[..features], &GOOD[GOOD.find("[Session]").unwrap()..]);
+    let limits = |sections: &str| {
+        let limits = good(&format!("{before}{sections}\n{after}")).presignatures;
+        (limits.per_request, limits.in_all)
+    };
+    assert_eq!(limits(""), (100, 5000));
+    assert_eq!(limits("[DKLS23]"), (100, 5000));
+    assert_eq!(limits("[DKLS23]\nPresigGenRequestLimit = 8\nPresigGenGlobalLimit = 20"), (8, 20));
+    assert_eq!(limits("[DKLS19]\nPresigGenRequestLimit = 9\n[DKLS23]\nPresigGenGlobalLimit = 0"), (9, 0));
+}
+
+#[test]
 fn keys_on_all_three_curves_are_accepted() {
     use elliptic_curve::pkcs8::{EncodePrivateKey, EncodePublicKey};
     let p384 = p384::SecretKey::from_slice(&[7; 48]).unwrap();

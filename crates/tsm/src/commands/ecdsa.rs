@@ -1,6 +1,7 @@
 //! `tsm ecdsa`: keys and signatures, over the SDK.
 
 mod generate_key;
+mod presign;
 mod public_key;
 mod sign;
 mod verify;
@@ -14,10 +15,11 @@ use crate::output::OutputArgs;
 pub(crate) use generate_key::generate_key;
 pub(crate) use sign::sign;
 
-/// Make ECDSA keys and signatures
+/// Make ECDSA keys, presignatures and signatures
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ecdsa {
     GenerateKey(generate_key::GenerateKey),
+    Presign(presign::Presign),
     Sign(sign::Sign),
     PublicKey(public_key::ShowPublicKey),
     Verify(verify::Verify),
@@ -27,6 +29,7 @@ impl Ecdsa {
     pub(crate) async fn run(self) -> Result<(), CommandError> {
         match self {
             Ecdsa::GenerateKey(command) => command.run().await,
+            Ecdsa::Presign(command) => command.run().await,
             Ecdsa::Sign(command) => command.run().await,
             Ecdsa::PublicKey(command) => command.run().await,
             Ecdsa::Verify(command) => command.run().await,
@@ -36,6 +39,7 @@ impl Ecdsa {
     pub(crate) fn output(&self) -> OutputArgs {
         match self {
             Ecdsa::GenerateKey(command) => command.output,
+            Ecdsa::Presign(command) => command.output,
             Ecdsa::Sign(command) => command.output,
             Ecdsa::PublicKey(command) => command.output,
             Ecdsa::Verify(command) => command.output,

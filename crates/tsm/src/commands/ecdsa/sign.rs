@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use tsm_sdk::{GeneratedKey, SessionConfig, Signature, ecdsa};
+use tsm_sdk::{Client, GeneratedKey, SessionConfig, Signature, ecdsa};
 
 use crate::digest::DigestArgs;
 use crate::error::{CommandError, EXIT_CODES};
@@ -22,6 +22,11 @@ pub(crate) struct Sign {
     /// The key's ID
     #[arg(long, value_name = "ID")]
     key_id: String,
+    /// Use a presignature of these players: its ID, or `any` for the first node's oldest one
+    ///
+    /// Nothing is sent between nodes. Make them with `tsm ecdsa presign`.
+    #[arg(long, value_name = "ID|any", conflicts_with_all = ["dynamic", "session", "timeout"])]
+    presignature: Option<String>,
     #[command(flatten)]
     digest: DigestArgs,
     #[command(flatten)]
@@ -42,6 +47,9 @@ struct SignResult {
     signature: SignatureForms,
     /// DER SubjectPublicKeyInfo of the key, base64. The signature was verified under it.
     public_key: String,
+    /// The presignature that was used, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presignature_id: Option<String>,
     notices: Vec<String>,
 }
 
@@ -62,14 +70,20 @@ impl Sign {
         let found = self.nodes.clients()?.of_players(&self.session.players).await?;
         demand_a_node_each(&self.session.players, &found, "Add its --node, or leave it out of --players.")?;
         let players: Vec<u16> = found.iter().map(|(player, _)| *player).collect();
-        let session = self.session.config(&players)?;
         let nodes = Nodes(found.into_iter().map(|(_, node)| node).collect());
         let progress = Progress::start("signing");
         let (key, mut notices) = key_info(&nodes, &self.key_id).await?;
         let digest = self.digest.digest(key.public_key.curve())?;
-        let signed = sign(&nodes, &session, &key, &digest).await;
+        let signed = match &self.presignature {
+            None => sign(&nodes, &self.session.config(&players)?, &key, &digest)
+                .await
+                .map(|(signature, notices)| (signature, notices, None)),
+            Some(which) => sign_with_presignature(&nodes, &players, &key, which, &digest)
+                .await
+                .map(|(signature, id)| (signature, Vec::new(), Some(id))),
+        };
         drop(progress);
-        let (signature, more) = signed?;
+        let (signature, more, presignature_id) = signed?;
         notices.extend(more);
         let result = SignResult {
             key_id: key.key_id,
@@ -78,6 +92,7 @@ impl Sign {
             digest: hex::encode(&digest),
             signature: SignatureForms::new(&signature),
             public_key: spki(&key.public_key),
+            presignature_id,
             notices,
         };
         let required = format!("{} of {} must sign", key.signers_required, key.players.len());
@@ -120,6 +135,34 @@ pub(crate) async fn sign(
     Ok((ecdsa::finalise_for(&key.public_key, digest, &parts)?, notices))
 }
 
+/// One node chooses if the caller does not, and all others are asked for the same. The signature has
+/// been verified under the key. Also returns the presignature's ID.
+async fn sign_with_presignature(
+    nodes: &Nodes,
+    players: &[u16],
+    key: &GeneratedKey,
+    which: &str,
+    digest: &[u8],
+) -> Result<(Signature, String), CommandError> {
+    let ask = |id: Option<String>| {
+        move |client: Client| {
+            let (id, players) = (id.clone(), players.to_vec());
+            let (key_id, digest) = (key.key_id.clone(), digest.to_vec());
+            async move {
+                let ecdsa = client.ecdsa();
+                ecdsa.sign_with_presignature(&key_id, id.as_deref(), Some(&players), &[], &digest).await
+            }
+        }
+    };
+    let (first, others) = nodes.0.split_at(1.min(nodes.0.len()));
+    let chosen = (which != "any").then(|| which.to_owned());
+    let mut parts = Nodes(first.to_vec()).call(ask(chosen)).await.all()?;
+    let id = parts.first().map(|(_, part)| part.presignature_id.clone()).unwrap_or_default();
+    parts.extend(Nodes(others.to_vec()).call(ask(Some(id.clone()))).await.all()?);
+    let parts: Vec<Vec<u8>> = parts.into_iter().map(|(_, part)| part.partial_signature).collect();
+    Ok((ecdsa::finalise_for(&key.public_key, digest, &parts)?, id))
+}
+
 impl SignatureForms {
     fn new(signature: &Signature) -> Self {
         SignatureForms {
@@ -144,6 +187,10 @@ impl SignResult {
             forms.recovery_id,
             self.public_key,
         );
+        if let Some(id) = &self.presignature_id {
+            text.push_str("\npresignature ");
+            text.push_str(id);
+        }
         for notice in &self.notices {
             text.push_str("\nnotice      ");
             text.push_str(notice);
@@ -171,6 +218,7 @@ mod tests {
             digest: "07".into(),
             signature: forms,
             public_key: "MF".into(),
+            presignature_id: None,
             notices: vec![],
         };
         let expected = r#"{"key_id":"k","curve":"secp256k1","players":[0,2],"digest":"07","signature":{"der":"30","fixed":"00","recoverable":"0001","recovery_id":1},"public_key":"MF","notices":[]}"#;
