@@ -119,7 +119,7 @@ fn s56_s117_two_callers_with_the_same_tuple_get_the_same_bytes_in_every_order() 
 }
 
 #[test]
-fn s56_callers_that_take_any_never_share_one_in_every_order() {
+fn s56_s116_callers_that_take_any_never_share_one_in_every_order() {
     loom::model(|| {
         let (pool, ledger) = filled(2);
         let (one, two) = (pool.clone(), pool.clone());

@@ -12,7 +12,7 @@ use tsm_sdk::{ApiKey, Client, Configuration};
 use super::{PATIENCE, reaper, until_within};
 
 /// The binary under test.
-pub(super) fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     std::env::var_os("TSM_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_tsm").into(), PathBuf::from)
 }
 
