@@ -6,6 +6,7 @@ use tsm_crypto::CurveId;
 use tsm_crypto::ecdsa::{self, PartialSignature, Signature};
 use tsm_node::Settings;
 use tsm_tests::{Answers, Network, application};
+use tsm_transport::memory::Delivery;
 use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
 };
@@ -312,12 +313,18 @@ async fn deleting_presignatures_or_the_key_share_leaves_none() {
 async fn a_share_deleted_while_presignatures_are_made_leaves_none() {
     let network = std::sync::Arc::new(Network::start(2, 72).await);
     let key = network.make_key(CurveId::Secp256k1, 1).await;
+    // Slow links, so that there is a while.
+    network.links.set_tamper(Box::new(|frame| {
+        vec![Delivery { after: Duration::from_millis(100), bytes: frame.bytes.clone() }]
+    }));
     let deleting = tokio::spawn({
         let (network, key_id) = (network.clone(), key.key_id.clone());
         async move {
             while network.node(0).running_sessions() == 0 {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_ne!(network.node(0).running_sessions(), 0);
             network.node(0).delete_key_share(&application(), &key_id).await
         }
     });
