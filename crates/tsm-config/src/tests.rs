@@ -65,6 +65,8 @@ Reshare = false
 [DKLS23.Features]
 Sign = true
 PublicKey = true
+GeneratePresignatures = true
+SignWithPresignature = true
 
 [Session]
 ConnectTimeout = "5s"

@@ -105,7 +105,22 @@ fn s23_lists_are_zipped_only_where_their_lengths_are_fixed() {
             ("crates/tsm-protocols/src/echo.rs", 3, "lengths are compared first, in the lines above"),
             ("crates/tsm-protocols/src/ecdsa/sign/multiply.rs", 1, "PerPeer::zip"),
             ("crates/tsm-protocols/src/ecdsa/sign/check.rs", 3, "PerPeer::zip, and two arrays of two"),
+            (
+                "crates/tsm-protocols/src/ecdsa/presign/multiply.rs",
+                2,
+                "PerPeer::zip; both batches were counted by C12",
+            ),
+            (
+                "crates/tsm-protocols/src/ecdsa/presign/acknowledge.rs",
+                5,
+                "PerPeer::zip; lists were counted by C12",
+            ),
             ("crates/tsm-crypto/src/ot/base.rs", 9, fixed),
+            (
+                "crates/tsm-crypto/src/ot/batch.rs",
+                4,
+                "as extension.rs; the count fixes the lengths in decoding",
+            ),
             ("crates/tsm-crypto/src/ot/bits.rs", 1, fixed),
             ("crates/tsm-crypto/src/ot/extension.rs", 4, fixed),
             ("crates/tsm-crypto/src/ot/gf128.rs", 2, fixed),
