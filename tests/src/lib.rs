@@ -13,7 +13,7 @@ use tsm_node::{Compute, Node, NodeParts, Settings, StaticPlayer};
 use tsm_storage::{Memory, SealedStore, Stretch};
 use tsm_transport::memory::MemoryNetwork;
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Failure, KeyId, PlayerIndex, PlayerKey, SessionId};
+use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex, PlayerKey, SessionId};
 
 pub mod frames;
 
@@ -199,7 +199,7 @@ impl Network {
         let request = SignEcdsa {
             session: session.clone(),
             key_id: key_id.clone(),
-            path: vec![],
+            path: DerivationPath::ROOT,
             digest: digest.to_vec(),
         };
         self.ask(session, |node| {

@@ -65,7 +65,7 @@ pub struct NodeConfig {
     pub identity: IdentityKey,
     /// The static players by index. This node itself is not among them, even if the file lists it.
     pub players: BTreeMap<u16, StaticPlayer>,
-    /// Where players with a lower index reach this node; `None` if it only dials.
+    /// Where other players reach this node; `None` if it only dials.
     pub mpc_listen: Option<SocketAddr>,
     /// Where SDKs reach this node.
     pub sdk_listen: SocketAddr,
@@ -77,6 +77,8 @@ pub struct NodeConfig {
     pub ecdsa: BTreeSet<EcdsaFeature>,
     /// How many presignatures there may be.
     pub presignatures: PresignatureLimits,
+    /// Bounds of derivation.
+    pub derivation: DerivationLimits,
     /// Bounds of a session.
     pub session: SessionLimits,
     /// What is worth saying, but does not keep the node from starting.
@@ -92,7 +94,7 @@ pub struct EmbeddedConfig {
     pub identity: IdentityKey,
     /// The static players by index, without this node.
     pub players: BTreeMap<u16, StaticPlayer>,
-    /// Where players with a lower index reach this node; `None` if it only dials.
+    /// Where other players reach this node; `None` if it only dials.
     pub mpc_listen: Option<SocketAddr>,
     /// Where key shares are kept.
     pub database: DatabaseConfig,
@@ -100,6 +102,8 @@ pub struct EmbeddedConfig {
     pub ecdsa: BTreeSet<EcdsaFeature>,
     /// How many presignatures there may be.
     pub presignatures: PresignatureLimits,
+    /// Bounds of derivation.
+    pub derivation: DerivationLimits,
     /// Bounds of a session.
     pub session: SessionLimits,
     /// What is worth saying, but does not keep the node from starting.
@@ -141,16 +145,19 @@ pub enum EcdsaFeature {
     GeneratePresignatures,
     /// Sign with a presignature.
     SignWithPresignature,
+    /// Show chain codes.
+    ChainCode,
 }
 
 impl EcdsaFeature {
     /// Every operation that is built.
-    pub const ALL: [EcdsaFeature; 5] = [
+    pub const ALL: [EcdsaFeature; 6] = [
         EcdsaFeature::GenerateKey,
         EcdsaFeature::Sign,
         EcdsaFeature::PublicKey,
         EcdsaFeature::GeneratePresignatures,
         EcdsaFeature::SignWithPresignature,
+        EcdsaFeature::ChainCode,
     ];
 
     /// The name in the configuration file.
@@ -161,6 +168,7 @@ impl EcdsaFeature {
             EcdsaFeature::PublicKey => settings::PUBLIC_KEY,
             EcdsaFeature::GeneratePresignatures => settings::GENERATE_PRESIGNATURES,
             EcdsaFeature::SignWithPresignature => settings::SIGN_WITH_PRESIGNATURE,
+            EcdsaFeature::ChainCode => settings::CHAIN_CODE,
         }
     }
 }
@@ -172,6 +180,15 @@ pub struct PresignatureLimits {
     pub per_request: u16,
     /// Most in the making and held at a time.
     pub in_all: usize,
+}
+
+/// Bounds of the derivation of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DerivationLimits {
+    /// Least length of a path, in steps.
+    pub min_path_length: usize,
+    /// Derived keys kept in memory.
+    pub cache_size: usize,
 }
 
 /// Bounds of one run of a protocol.
@@ -191,7 +208,12 @@ pub struct SessionLimits {
 
 impl SessionLimits {
     /// What the engine is told of a file's times, limits and enabled operations.
-    pub fn settings(&self, ecdsa: &BTreeSet<EcdsaFeature>, presignatures: &PresignatureLimits) -> Settings {
+    pub fn settings(
+        &self,
+        ecdsa: &BTreeSet<EcdsaFeature>,
+        derivation: &DerivationLimits,
+        presignatures: &PresignatureLimits,
+    ) -> Settings {
         let enabled = |feature| ecdsa.contains(&feature);
         Settings {
             connect_timeout: self.connect_timeout,
@@ -199,12 +221,15 @@ impl SessionLimits {
             max_sessions: self.max_sessions,
             outcome_lifetime: self.outcome_lifetime,
             reject_conflicting_dynamic_keys: self.reject_conflicting_dynamic_keys,
+            min_chain_path_length: derivation.min_path_length,
+            derived_keys: derivation.cache_size,
             features: Features {
                 generate_key: enabled(EcdsaFeature::GenerateKey),
                 sign: enabled(EcdsaFeature::Sign),
                 public_key: enabled(EcdsaFeature::PublicKey),
                 generate_presignatures: enabled(EcdsaFeature::GeneratePresignatures),
                 sign_with_presignature: enabled(EcdsaFeature::SignWithPresignature),
+                chain_code: enabled(EcdsaFeature::ChainCode),
             },
             presignatures_per_request: presignatures.per_request,
             presignatures: presignatures.in_all,

@@ -11,8 +11,8 @@ use super::document::{Document, Found};
 use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
-    DatabaseConfig, DatabaseDriver, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside, PresignatureLimits,
-    SessionLimits, secrets, settings,
+    DatabaseConfig, DatabaseDriver, DerivationLimits, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside,
+    PresignatureLimits, SessionLimits, secrets, settings,
 };
 use crate::auth::{ApiKeyEntry, ApiKeys};
 
@@ -38,6 +38,7 @@ pub(super) fn node_config(
         database,
         ecdsa,
         presignatures,
+        derivation,
         session,
         warnings,
     } = inside?;
@@ -51,6 +52,7 @@ pub(super) fn node_config(
         api_keys: api_keys?,
         ecdsa,
         presignatures,
+        derivation,
         session,
         warnings,
     })
@@ -93,6 +95,7 @@ fn inside(
     let database = document.one("Database").and_then(|section| database(section, outside, problems));
     let ecdsa = ecdsa(document, problems);
     let presignatures = presignatures(document);
+    let derivation = derivation(document);
     let session = session(document, problems);
     Some(EmbeddedConfig {
         player: player?,
@@ -102,6 +105,7 @@ fn inside(
         database: database?,
         ecdsa,
         presignatures: presignatures?,
+        derivation: derivation?,
         session: session?,
         warnings: Vec::new(),
     })
@@ -251,6 +255,25 @@ fn presignatures(document: &Document) -> Option<PresignatureLimits> {
         }));
     }
     limits
+}
+
+/// What `[DKLS19]` and `[DKLS23]` say of derivation: the greater number where both give one.
+fn derivation(document: &Document) -> Option<DerivationLimits> {
+    let defaults = Found::left_out(settings::section("DKLS23"));
+    let number = |key: &str| {
+        let sections = ["DKLS19", "DKLS23"].into_iter().filter_map(|section| document.one(section));
+        let written: Vec<Option<usize>> =
+            sections.filter(|section| section.has(key)).map(|section| section.integer(key)).collect();
+        if written.is_empty() {
+            defaults.integer(key)
+        } else {
+            written.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
+        }
+    };
+    Some(DerivationLimits {
+        min_path_length: number(settings::MIN_CHAIN_PATH_LENGTH)?,
+        cache_size: number(settings::BIP32_CACHE_SIZE)?,
+    })
 }
 
 fn session(document: &Document, problems: &mut Problems) -> Option<SessionLimits> {

@@ -177,15 +177,16 @@ pub(super) static SECTIONS: &[Section] = &[
             optional(
                 "Address",
                 Kind::Text { max_bytes: 1024 },
-                "Where this node dials the player: `host:port` or `tcp://host:port`, with the options \
-                 `connectionPoolSize` and `connectionLifetime`. Used for players with a higher index than this node's; \
-                 the others dial this node.",
+                "How this node reaches the player: `host:port` or `tcp://host:port`, with the options \
+                 `connectionPoolSize` and `connectionLifetime`, or `incoming` for a player that dials this node. Needed for \
+                 players with a higher index than this node's; the others dial this node, and if they do not, are dialled \
+                 at their address. (`ws://`, `wss://` and `broker://` are not built yet.)",
             ),
         ],
     ),
     table(
         "MPCTCPServer",
-        "Where players with a lower index reach this node. Without it the node only dials.",
+        "Where other players reach this node. Without it the node only dials.",
         &[
             required("Port", PORT, "TCP port for other players."),
             default(
@@ -264,7 +265,7 @@ pub(super) static SECTIONS: &[Section] = &[
     table(
         "DKLS23",
         "Enables ECDSA (DKLs23). With an empty header every built operation is on; with a `Features` section those that it \
-         names. If `[DKLS19]` is there too, what either of them enables is on.",
+         names. If `[DKLS19]` is there too, what either of them enables is on, and of numbers that both give the greater counts.",
         PROTOCOL,
     ),
     table("DKLS23.Features", "Operations, each off unless `true`.", FEATURES),
@@ -401,8 +402,19 @@ pub(super) static SECTIONS: &[Section] = &[
 ];
 
 static PROTOCOL: &[Setting] = &[
-    later("MinChainPathLength", COUNT, "Least length of a derivation path."),
-    later("Bip32CacheSize", COUNT, "Derived public keys kept in memory."),
+    default(
+        MIN_CHAIN_PATH_LENGTH,
+        Kind::Integer { min: 0, max: 50 },
+        "0",
+        "Least length of a derivation path, in steps: shorter ones are refused for signatures, public keys and chain codes. \
+         From 1 on, the key itself is not used.",
+    ),
+    default(
+        BIP32_CACHE_SIZE,
+        Kind::Integer { min: 0, max: 1_000_000 },
+        "1024",
+        "Derived public keys kept in memory, over all applications. 0 keeps none.",
+    ),
     default(
         PRESIGNATURES_PER_REQUEST,
         Kind::Integer { min: 1, max: 100 },
@@ -428,6 +440,10 @@ pub(super) const SIGN_WITH_PRESIGNATURE: &str = "SignWithPresignature";
 
 pub(super) const PRESIGNATURES_PER_REQUEST: &str = "PresigGenRequestLimit";
 pub(super) const PRESIGNATURES_IN_ALL: &str = "PresigGenGlobalLimit";
+pub(super) const CHAIN_CODE: &str = "ChainCode";
+
+pub(super) const MIN_CHAIN_PATH_LENGTH: &str = "MinChainPathLength";
+pub(super) const BIP32_CACHE_SIZE: &str = "Bip32CacheSize";
 
 static FEATURES: &[Setting] = &[
     default(GENERATE_KEY, Kind::Flag, "false", "Generate keys."),
@@ -435,8 +451,13 @@ static FEATURES: &[Setting] = &[
     default(PUBLIC_KEY, Kind::Flag, "false", "Show public keys."),
     default(GENERATE_PRESIGNATURES, Kind::Flag, "false", "Make presignatures."),
     default(SIGN_WITH_PRESIGNATURE, Kind::Flag, "false", "Sign with a presignature."),
+    default(
+        CHAIN_CODE,
+        Kind::Flag,
+        "false",
+        "Show chain codes. Who has one and the public key sees all keys below it.",
+    ),
     later("GenerateRecoveryData", Kind::Flag, "Make recovery data."),
-    later("ChainCode", Kind::Flag, "Show chain codes."),
     later("Reshare", Kind::Flag, "Renew key shares."),
     later("CopyKey", Kind::Flag, "Copy a key to other players."),
     later("BackupKeyShare", Kind::Flag, "Back up a key share (older name)."),

@@ -14,12 +14,14 @@
 //! | Where does the state of two processes live? | `pairs.rs` |
 //! | Where are unused presignatures? | `presignatures.rs` |
 //! | What is stored of a key? | `vault.rs` |
+//! | Which key does a path lead to? | `derived.rs`, `docs/spec/derivation.md` |
 //! | What do a server and an app start? | `linked.rs` |
 //!
 //! Errors are [`tsm_types::Failure`]s: a code, the players concerned, and what to do.
 
 mod certificates;
 mod compute;
+mod derived;
 mod linked;
 mod node;
 mod operations;

@@ -13,10 +13,13 @@ use tsm_transport::{Lease, LinkEvent, Links};
 use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
 };
-use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId};
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
+use tsm_types::{
+    ApplicationId, DerivationPath, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId,
+};
 
 use crate::compute::Compute;
+use crate::derived::DerivedKeys;
 use crate::outcomes::Outcomes;
 use crate::pairs::Pairs;
 use crate::presignatures::Presignatures;
@@ -67,6 +70,7 @@ pub(crate) struct Inner {
     pub pairs: Pairs,
     pub outcomes: Outcomes,
     pub presignatures: Arc<Presignatures>,
+    pub derived: DerivedKeys,
     pub stopping: CancellationToken,
     pub tasks: TaskTracker,
     /// Told when a provisional key became active.
@@ -82,6 +86,7 @@ impl Node {
             me: parts.player,
             my_key: parts.identity.public().clone(),
             configured: parts.players,
+            pipes: parts.links.pipes(),
             reject_conflicts: parts.settings.reject_conflicting_dynamic_keys,
         };
         let leases = match parts.settings.keep_links {
@@ -99,6 +104,7 @@ impl Node {
                 parts.settings.presignatures,
                 parts.settings.outcome_lifetime,
             )),
+            derived: DerivedKeys::new(parts.settings.derived_keys),
             settings: parts.settings,
             pairs: Pairs::default(),
             outcomes: Outcomes::default(),
@@ -141,7 +147,7 @@ impl Node {
         application: &ApplicationId,
         request: SignWithPresignature,
     ) -> Result<SignedWithPresignature, Failure> {
-        operations::presignatures::sign(&self.0, application, request)
+        operations::presignatures::sign(&self.0, application, request).await
     }
 
     /// Unused presignatures of a key that this process holds, by signer set.
@@ -162,9 +168,24 @@ impl Node {
         operations::presignatures::delete(&self.0, application, key_id).await
     }
 
-    /// What is public of a key.
-    pub async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure> {
-        operations::keys::public_key(&self.0, application, key_id).await
+    /// What is public of a key, with the public key at this path.
+    pub async fn public_key(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<KeyInfo, Failure> {
+        operations::keys::public_key(&self.0, application, key_id, path).await
+    }
+
+    /// The chain code at this path. With the public key it shows all keys below.
+    pub async fn chain_code(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<ChainCode, Failure> {
+        operations::keys::chain_code(&self.0, application, key_id, path).await
     }
 
     /// IDs of the application's keys of which this node holds a share, in ascending order.
@@ -286,8 +307,8 @@ fn expect_static_players(known: &KnownPlayers, links: &dyn Links) -> Vec<Lease> 
     configured
         .filter_map(|(index, player)| {
             let key = player.public_key.as_ref()?;
-            // Without an address a player of higher index cannot be dialled; sessions say so.
-            Some(links.expect(key, known.route(*index)?))
+            // A player that cannot be dialled is told of by sessions.
+            Some(links.expect(key, known.route(*index, known.configured_reach(*index)).ok()?))
         })
         .collect()
 }

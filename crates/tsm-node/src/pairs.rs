@@ -338,9 +338,11 @@ impl Pairs {
 /// Two protocols: the set-up, then a word that it worked. Whoever holds a state after this knows
 /// that its peer computed it too.
 async fn set_up(node: &Arc<Inner>, session: Session) -> Result<Ready, Failure> {
-    // The link stands already: a session or the peer asked for this.
+    // The link stands already: a session or the peer asked for this. So no way is made up for a peer
+    // that the configuration has none for.
+    let configured = |peer| node.known.route(peer, Some(node.known.configured_reach(peer)?)).ok();
     let peers = session.players.peers_of(node.known.me).into_iter();
-    let routes = peers.map(|peer| (peer, node.known.route(peer).unwrap_or(Route::Wait))).collect();
+    let routes = peers.map(|peer| (peer, configured(peer).unwrap_or(Route::Wait))).collect();
     let mut running = Running::open(node, session, routes, SET_UP_LIMITS)?;
     let context = running.context().clone();
     let result = async {

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use tsm_transport::Address;
-use tsm_types::{BatchSize, PlayerKey};
+use tsm_types::{BatchSize, PlayerKey, Reach};
 
 /// Times and limits of the engine.
 #[derive(Clone, Debug)]
@@ -29,6 +28,10 @@ pub struct Settings {
     /// Whether static players are dialled when the node starts and for as long as it runs, or only
     /// for sessions.
     pub keep_links: bool,
+    /// The least length of a derivation path: shorter ones, such as the key itself, are refused.
+    pub min_chain_path_length: usize,
+    /// Derived keys kept in memory, over all applications.
+    pub derived_keys: usize,
     /// Which operations are enabled.
     pub features: Features,
 }
@@ -45,6 +48,8 @@ impl Default for Settings {
             presignatures: 5000,
             reject_conflicting_dynamic_keys: false,
             keep_links: true,
+            min_chain_path_length: 0,
+            derived_keys: 1024,
             features: Features::ALL,
         }
     }
@@ -63,6 +68,8 @@ pub struct Features {
     pub generate_presignatures: bool,
     /// Signing with a presignature.
     pub sign_with_presignature: bool,
+    /// Reading chain codes.
+    pub chain_code: bool,
 }
 
 impl Features {
@@ -71,6 +78,7 @@ impl Features {
         generate_key: true,
         sign: true,
         public_key: true,
+        chain_code: true,
         generate_presignatures: true,
         sign_with_presignature: true,
     };
@@ -79,6 +87,7 @@ impl Features {
         generate_key: false,
         sign: false,
         public_key: false,
+        chain_code: false,
         generate_presignatures: false,
         sign_with_presignature: false,
     };
@@ -90,6 +99,6 @@ impl Features {
 pub struct StaticPlayer {
     /// Its public key.
     pub public_key: Option<PlayerKey>,
-    /// Where it listens; needed by the player of lower index, which connects.
-    pub address: Option<Address>,
+    /// How it is reached; needed by the player of lower index, which connects.
+    pub address: Option<Reach>,
 }

@@ -117,19 +117,16 @@ impl Vault {
         key_id: &KeyId,
     ) -> Result<Option<KeyShare>, Failure> {
         let Some(mut record) = self.read(&active_id(application, key_id)).await? else { return Ok(None) };
-        let share = KeyShare {
-            certificate: record.certificate.certificate.clone(),
-            holder: record.holder,
-            secret: Secret::new(std::mem::take(&mut record.secret)),
-        };
-        if !share.is_consistent() {
+        let secret = Secret::new(std::mem::take(&mut record.secret));
+        let share = KeyShare::new(record.certificate.certificate.clone(), record.holder, secret);
+        if share.is_none() {
             tracing::error!(%key_id, "the stored share does not belong to its certificate");
             return Err(Failure::new(
                 ErrorCode::StoreCorrupt,
                 format!("the share of key {key_id} does not fit its certificate"),
             ));
         }
-        Ok(Some(share))
+        Ok(share)
     }
 
     /// What is public of an active key.
@@ -292,11 +289,8 @@ mod tests {
     async fn s36_an_incomplete_or_forged_certificate_activates_nothing() {
         let vault = vault().await;
         let certificate = crate::wire::tests::certificate();
-        let share = KeyShare {
-            certificate: certificate.certificate.clone(),
-            holder: PlayerIndex(0),
-            secret: Secret::new(one()),
-        };
+        let share =
+            KeyShare::new(certificate.certificate.clone(), PlayerIndex(0), Secret::new(one())).unwrap();
         vault.keep_provisional(&application(), &share).await.unwrap();
         assert_eq!(vault.activate(&certificate).await, Ok(false), "one signature, and that one forged");
         assert_eq!(vault.keys(&application()).await, Ok(vec![]));

@@ -170,7 +170,7 @@ pub(crate) mod tests {
             key_id: KeyId::new("key1").unwrap(),
             epoch: Epoch(0),
             certificate: [1; 32],
-            path: vec![],
+            path: tsm_types::DerivationPath::ROOT,
             digest: Digest::new([7; 32], CurveId::Secp256k1).unwrap(),
         };
         let presign = Operation::GeneratePresignatures {

@@ -8,8 +8,8 @@ use tsm_types::api::{
     GenerateKeyBody, GeneratePresignaturesBody, ReadyReply, SignBody, SignWithPresignatureBody, VersionReply,
 };
 use tsm_types::presignatures::{PresignatureSet, Presigned, SignedWithPresignature};
-use tsm_types::request::{KeyInfo, Signed};
-use tsm_types::{Failure, KeyId};
+use tsm_types::request::{ChainCode, KeyInfo, Signed};
+use tsm_types::{DerivationPath, Failure, KeyId};
 
 /// A node: at a URL (`http`), or in this process (`embedded`).
 ///
@@ -44,7 +44,9 @@ pub(crate) trait Node: fmt::Debug + Send + Sync {
 
     async fn delete_presignatures(&self, key_id: &KeyId) -> Result<u64, Failure>;
 
-    async fn key_info(&self, key_id: &KeyId) -> Result<KeyInfo, Failure>;
+    async fn key_info(&self, key_id: &KeyId, path: &DerivationPath) -> Result<KeyInfo, Failure>;
+
+    async fn chain_code(&self, key_id: &KeyId, path: &DerivationPath) -> Result<ChainCode, Failure>;
 
     async fn list_keys(&self) -> Result<Vec<String>, Failure>;
 

@@ -27,8 +27,8 @@ use tsm_types::api::MAX_BODY_BYTES;
 use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
 };
-use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey};
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey};
 
 use crate::auth::ApiKeys;
 use problem::Refusal;
@@ -76,8 +76,21 @@ pub trait NodeApi: Send + Sync + 'static {
     async fn delete_presignatures(&self, application: &ApplicationId, key_id: &KeyId)
     -> Result<u64, Failure>;
 
-    /// What is public of a key.
-    async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure>;
+    /// What is public of a key, with the public key at this path.
+    async fn public_key(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<KeyInfo, Failure>;
+
+    /// The chain code at this path.
+    async fn chain_code(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<ChainCode, Failure>;
 
     /// The keys that this node holds shares of.
     async fn list_keys(&self, application: &ApplicationId) -> Result<Vec<KeyId>, Failure>;
@@ -112,6 +125,7 @@ pub fn router(node: Arc<dyn NodeApi>, api_keys: Arc<ApiKeys>) -> Router {
         .route("/v1/ecdsa/generate-presignatures", post(presignatures::generate))
         .route("/v1/ecdsa/sign-with-presignature", post(presignatures::sign))
         .route("/v1/ecdsa/keys/{key_id}/public-key", get(ecdsa::public_key))
+        .route("/v1/ecdsa/keys/{key_id}/chain-code", get(ecdsa::chain_code))
         .route("/v1/keys", get(keys::list))
         .route("/v1/keys/{key_id}", delete(keys::delete_share))
         .route("/v1/keys/{key_id}/presignatures", get(presignatures::count).delete(presignatures::delete))

@@ -12,11 +12,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Node};
 use tsm_storage::{SealedStore, Sqlite, StoreError, Stretch};
+use tsm_transport::Listen;
 use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
 };
-use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Failure, KeyId, PlayerIndex};
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex};
 
 use crate::api::{About, NodeApi};
 use crate::config::NodeConfig;
@@ -69,7 +70,7 @@ impl RunningNode {
     /// Starts a node whose database, if it is new, gets its own cost of stretching the password.
     #[doc(hidden)]
     pub async fn start_with(config: NodeConfig, stretch: Stretch) -> Result<Self, StartError> {
-        let settings = config.session.settings(&config.ecdsa, &config.presignatures);
+        let settings = config.session.settings(&config.ecdsa, &config.derivation, &config.presignatures);
         let NodeConfig { player, identity, players, mpc_listen, sdk_listen, database, api_keys, .. } = config;
         let sqlite = Sqlite::new(database.data_source.expose()).map_err(StartError::Store)?;
         let store =
@@ -81,7 +82,8 @@ impl RunningNode {
             player: PlayerIndex(player),
             identity,
             players: players.into_iter().map(|(index, player)| (PlayerIndex(index), player)).collect(),
-            listen: mpc_listen,
+            listeners: mpc_listen.map(Listen::Tcp).into_iter().collect(),
+            broker: None,
             store,
             settings,
         })
@@ -166,8 +168,22 @@ impl NodeApi for Node {
         Node::delete_presignatures(self, application, key_id).await
     }
 
-    async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure> {
-        Node::public_key(self, application, key_id).await
+    async fn public_key(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<KeyInfo, Failure> {
+        Node::public_key(self, application, key_id, path).await
+    }
+
+    async fn chain_code(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<ChainCode, Failure> {
+        Node::chain_code(self, application, key_id, path).await
     }
 
     async fn list_keys(&self, application: &ApplicationId) -> Result<Vec<KeyId>, Failure> {

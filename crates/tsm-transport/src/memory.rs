@@ -14,10 +14,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use self::net::{NO_PANIC, Net, pump};
+use crate::link::Limits;
 use crate::links::{
-    Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, ProcessId, Route, SendError, Stranger,
+    Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, Pipes, ProcessId, Route, SendError,
+    Stranger,
 };
-use crate::tcp::Limits;
 
 /// A frame on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,6 +119,10 @@ pub struct MemoryLinks {
 impl Links for MemoryLinks {
     fn process(&self) -> ProcessId {
         self.process
+    }
+
+    fn pipes(&self) -> Pipes {
+        Pipes { web_socket: true, broker: true }
     }
 
     fn expect(&self, peer: &PeerKey, route: Route) -> Lease {

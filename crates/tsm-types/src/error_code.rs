@@ -91,14 +91,22 @@ catalogue! {
         "Use the public key that belongs to the private key in this node's configuration.";
     PlayersNoAddress = "players.no_address", Caller, 422, "This node would have to connect to a player whose address it does not know.",
         "With direct links the player of lower index connects: give the player's address with the session (`dynamic_addresses`), or add [Players.N] Address to this node's configuration.";
+    PlayersAddressUnusable = "players.address_unusable", Caller, 422, "This node cannot use the address of a player.",
+        "Give the player another address, or have the node's operator add what the detail names to its configuration.";
     ThresholdInvalid = "threshold.invalid", Caller, 422, "The threshold does not fit the number of players.",
         "A security threshold t is at least 1 and below the number of players; t + 1 players must sign.";
     CurveUnsupported = "curve.unsupported", Caller, 422, "The curve is not supported.",
         "Supported are secp256k1, P-256, P-384 and P-521.";
     DigestInvalid = "digest.invalid", Caller, 422, "The digest cannot be signed on this key's curve.",
         "Hash the message first: 32 bytes for secp256k1 and P-256, 48 for P-384, 64 for P-521, and not zero modulo the group order.";
-    PathUnsupported = "path.unsupported", Caller, 422, "Key derivation is not available in this version.",
-        "Use an empty derivation path.";
+    PathInvalid = "path.invalid", Caller, 422, "The derivation path is not possible.",
+        "A path has at most 50 steps, each a number below 2147483648, and is written `m/44/0/1`; `m` is the key itself.";
+    PathHardened = "path.hardened", Caller, 422, "A step of the derivation path is hardened.",
+        "Hardened steps hash the whole private key, which nobody has. Use steps below 2147483648, without `'` or `h`; to keep branches apart as hardened steps do, make a key for each.";
+    PathTooShort = "path.too_short", Caller, 422, "The derivation path is shorter than this node allows.",
+        "This node's configuration sets MinChainPathLength: only keys that many steps or more below the key are used.";
+    PathNoKey = "path.no_key", Caller, 422, "There is no key at a step of the derivation path.",
+        "Take the next number for this step, as BIP 32 says. It happens to nobody by chance.";
     SignersTooFew = "signers.too_few", Caller, 422, "Too few players for a signature with this key.",
         "Name at least threshold + 1 of the key's holders.";
     PresignatureNotFound = "presignature.not_found", Caller, 404, "This node holds no such presignature for this application.",

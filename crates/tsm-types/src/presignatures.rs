@@ -17,6 +17,7 @@ use crate::api::{
 use crate::error_code::ErrorCode;
 use crate::failure::Failure;
 use crate::ids::KeyId;
+use crate::path::DerivationPath;
 use crate::players::PlayerIndex;
 use crate::request::{self, SessionRequest};
 
@@ -115,8 +116,8 @@ pub struct SignWithPresignature {
     pub presignature_id: Option<PresignatureId>,
     /// Whose presignatures: exactly these signers. Needed where there are several sets and no ID.
     pub players: Option<BTreeSet<PlayerIndex>>,
-    /// Derivation path, up to [`MAX_PATH_STEPS`](request::MAX_PATH_STEPS) steps; empty is the key itself.
-    pub path: Vec<u32>,
+    /// Derivation path; empty is the key itself.
+    pub path: DerivationPath,
     /// The digest: 32, 48 or 64 bytes. Which of them, the key's curve decides.
     pub digest: Vec<u8>,
 }
@@ -161,7 +162,7 @@ impl TryFrom<SignWithPresignatureBody> for SignWithPresignature {
             key_id: KeyId::new(body.key_id)?,
             presignature_id: body.presignature_id.map(|id| id.parse()).transpose()?,
             players: body.players.map(|players| request::players(&players)).transpose()?,
-            path: request::path(body.derivation_path)?,
+            path: DerivationPath::new(body.derivation_path)?,
             digest: request::digest(&body.digest)?,
         })
     }

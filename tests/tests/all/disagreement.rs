@@ -3,7 +3,7 @@
 use tsm_crypto::{CurveId, IdentityKey};
 use tsm_tests::{Answers, Network, application};
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa};
-use tsm_types::{ErrorCode, Failure, KeyId, PlayerIndex};
+use tsm_types::{DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex};
 
 fn request(session: &SessionRequest) -> GenerateKey {
     GenerateKey { session: session.clone(), curve: CurveId::Secp256k1, threshold: 1, key_id: None }
@@ -136,8 +136,12 @@ async fn s60_different_digests_are_named_and_the_next_session_signs() {
     let answers = network
         .ask(&session, |node| {
             let digest = vec![if node.player() == PlayerIndex(0) { 1 } else { 2 }; 32];
-            let request =
-                SignEcdsa { session: session.clone(), key_id: key.key_id.clone(), path: vec![], digest };
+            let request = SignEcdsa {
+                session: session.clone(),
+                key_id: key.key_id.clone(),
+                path: DerivationPath::ROOT,
+                digest,
+            };
             async move { node.sign(&application(), request).await }
         })
         .await;
@@ -159,7 +163,12 @@ async fn s05_two_keys_swapped_between_callers_are_named() {
         .ask(&session, |node| {
             let key_id =
                 if node.player() == PlayerIndex(0) { one.key_id.clone() } else { two.key_id.clone() };
-            let request = SignEcdsa { session: session.clone(), key_id, path: vec![], digest: vec![5; 32] };
+            let request = SignEcdsa {
+                session: session.clone(),
+                key_id,
+                path: DerivationPath::ROOT,
+                digest: vec![5; 32],
+            };
             async move { node.sign(&application(), request).await }
         })
         .await;

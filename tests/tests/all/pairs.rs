@@ -52,7 +52,7 @@ async fn an_hourly_renewal_disturbs_no_session() {
             let request = tsm_types::request::SignEcdsa {
                 session: session.clone(),
                 key_id: key.key_id.clone(),
-                path: vec![],
+                path: tsm_types::DerivationPath::ROOT,
                 digest: vec![7; 32],
             };
             async move {

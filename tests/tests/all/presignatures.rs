@@ -11,7 +11,9 @@ use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
 };
 use tsm_types::request::KeyInfo;
-use tsm_types::{ApplicationId, BatchSize, ErrorCode, Failure, KeyId, PlayerIndex, PresignatureId};
+use tsm_types::{
+    ApplicationId, BatchSize, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PresignatureId,
+};
 
 const DIGEST: [u8; 32] = [7; 32];
 
@@ -54,7 +56,7 @@ fn request(key_id: &KeyId, id: Option<PresignatureId>, digest: &[u8]) -> SignWit
         key_id: key_id.clone(),
         presignature_id: id,
         players: None,
-        path: vec![],
+        path: DerivationPath::ROOT,
         digest: digest.to_vec(),
     }
 }
@@ -227,9 +229,6 @@ async fn s61_s62_a_digest_that_cannot_be_signed_uses_no_presignature() {
         let refused = sign(&network, 0, &key.key_id, None, &digest).await.unwrap_err();
         assert_eq!(refused.code, ErrorCode::DigestInvalid);
     }
-    let path = SignWithPresignature { path: vec![1], ..request(&key.key_id, None, &DIGEST) };
-    let refused = network.node(0).sign_with_presignature(&application(), path).await.unwrap_err();
-    assert_eq!(refused.code, ErrorCode::PathUnsupported);
     assert_eq!(count(&network, 0, &key.key_id).await, 1);
     sign_all(&network, &[0, 1], &key, &DIGEST).await;
 }
@@ -418,4 +417,26 @@ async fn a_node_that_crashes_after_the_others_took_theirs_costs_one_presignature
     tokio::time::sleep(Duration::from_secs(5)).await;
     made(&network, "again", &[0, 1], &key.key_id, 2).await;
     sign_all(&network, &[0, 1], &key, &DIGEST).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn s58_a_presignature_signs_under_the_key_at_a_path_and_under_no_other() {
+    let network = Network::start(2, 78).await;
+    let key = network.make_key(CurveId::Secp256k1, 1).await;
+    let path = DerivationPath::new([44, 0, 7]).unwrap();
+    let below = network.node(0).public_key(&application(), &key.key_id, &path).await.unwrap();
+    let ids = made(&network, "presign", &[0, 1], &key.key_id, 1).await;
+    let mut parts = Vec::new();
+    for player in [0, 1] {
+        let request =
+            SignWithPresignature { path: path.clone(), ..request(&key.key_id, Some(ids[0]), &DIGEST) };
+        let part = network.node(player).sign_with_presignature(&application(), request).await.unwrap();
+        parts.push(borsh::from_slice::<PartialSignature>(&part.partial_signature).unwrap());
+    }
+    let signature = ecdsa::join(&DIGEST, &parts).unwrap();
+    assert!(ecdsa::verify(key.curve, &below.public_key, &DIGEST, signature.der()));
+    assert!(!ecdsa::verify(key.curve, &key.public_key, &DIGEST, signature.der()));
+    // The same digest at another path is another use.
+    let refused = sign(&network, 0, &key.key_id, Some(ids[0]), &DIGEST).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::PresignatureUsed);
 }

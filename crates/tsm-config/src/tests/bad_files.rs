@@ -44,6 +44,9 @@ const KEYS: &[(&str, &str)] = &[
     ("DKLS23.Features.PublicKey", "PublicKey = true"),
     ("DKLS23.Features.GeneratePresignatures", "GeneratePresignatures"),
     ("DKLS23.Features.SignWithPresignature", "SignWithPresignature"),
+    ("DKLS23.Features.ChainCode", "ChainCode"),
+    ("DKLS23.MinChainPathLength", "MinChainPathLength"),
+    ("DKLS23.Bip32CacheSize", "Bip32CacheSize"),
     ("Session.ConnectTimeout", "ConnectTimeout"),
     ("Session.SessionTimeout", "SessionTimeout"),
     ("Session.MaxSessions", "MaxSessions"),
@@ -283,11 +286,11 @@ fn what_is_known_but_not_built_is_refused_by_name() {
         "Authentication.TokenLifetime",
     );
     refused(
-        "[DKLS23.Features]",
-        "[DKLS23]\nMinChainPathLength = 0\n[DKLS23.Features]",
+        "MinChainPathLength = 2",
+        "PresigGenRequestLimit = 0",
         later,
-        "MinChainPathLength",
-        "DKLS23.MinChainPathLength",
+        "PresigGenRequestLimit",
+        "DKLS23.PresigGenRequestLimit",
     );
     refused("Reshare = false", "Reshare = true", later, "Reshare", "DKLS19.Features.Reshare");
     refused("Reshare = false", "Reshare = 1", "config.wrong_type", "Reshare", "DKLS19.Features.Reshare");

@@ -1,4 +1,4 @@
-//! One OT extension for many multiplications, with one check (`docs/spec/ot.md` 4.5).
+//! One OT extension for many multiplications, with one check (`docs/spec/ot.md` 4.6).
 //!
 //! The columns of a batch are those of its parts one behind the other, and the check's at the end.
 //! What comes out are extensions like any other, one for each part.
@@ -86,7 +86,7 @@ pub(super) fn receive_with<C: Curve>(
     mut choices: Secret<Vec<u128>>,
 ) -> (Vec<ReceiverExtension<C>>, BatchMessage<C>) {
     clear_paddings::<C>(choices.expose_mut());
-    let binding = Binding::new(pair, context, nonce);
+    let binding = Binding::new(pair.id(), context, nonce);
     let start = binding.prg_start::<C>();
     let blocks = blocks::<C>(count);
     // Steps 4.3.2 and 4.3.3.
@@ -143,7 +143,7 @@ pub fn check<C: Curve>(
     message: &BatchMessage<C>,
 ) -> Result<Vec<SenderExtension<C>>, CheckFailed> {
     (0..message.count).for_each(|_| judged.pair.count_extension());
-    let binding = Binding::new(judged.pair, context, message.nonce);
+    let binding = Binding::new(judged.pair.id(), context, message.nonce);
     let start = binding.prg_start::<C>();
     let delta = judged.sender.delta;
     let blocks = blocks::<C>(message.count);

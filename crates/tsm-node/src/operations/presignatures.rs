@@ -16,6 +16,7 @@ use tsm_types::{
 
 use super::enabled;
 use super::sign::{load_share, pair_states};
+use crate::derived::{derive, long_enough};
 use crate::node::Inner;
 use crate::outcomes::Outcome;
 use crate::presignatures::Owner;
@@ -136,15 +137,13 @@ async fn still_there(node: &Inner, owner: &Owner, certificate: &Certificate) -> 
 }
 
 /// This node's part of a signature. Nobody else is spoken to, and nothing is read but memory.
-pub(crate) fn sign(
-    node: &Inner,
+pub(crate) async fn sign(
+    node: &Arc<Inner>,
     application: &ApplicationId,
     request: SignWithPresignature,
 ) -> Result<SignedWithPresignature, Failure> {
     enabled(node.settings.features.sign_with_presignature, "SignWithPresignature")?;
-    if !request.path.is_empty() {
-        return Err(Failure::new(ErrorCode::PathUnsupported, "the derivation path is not empty"));
-    }
+    long_enough(node, &request.path)?;
     let owner = Owner { application: application.clone(), key_id: request.key_id };
     let signers = request.players.map(|players| players.into_iter().collect());
     loop {
@@ -155,9 +154,10 @@ pub(crate) fn sign(
             return Err(Failure::invalid_field("players", &rule));
         }
         let digest = Digest::new(request.digest.clone(), public.certificate().curve)?;
+        let key = derive(node, public.certificate(), &request.path).await?;
         // All that can be refused is refused here, on public values; then it is taken.
         let prepared = public
-            .prepare(&digest, None)
+            .prepare(&digest, key.tweak())
             .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
         let taken = node.presignatures.take(&owner, id, prepared.tuple(), |presignature| {
             borsh::to_vec(&presignature.sign(&prepared)).expect("encoding to memory cannot fail")

@@ -125,9 +125,9 @@ fn c5_c6_c7_a_cheat_in_any_presignature_of_the_batch_burns_the_pair() {
                 let [one, two] = [number, (number + 1) % COUNT];
                 m.private.swap(one, two);
             }),
-            ("C6", &|m| m.private[number].gamma_u = moved(&m.private[number].gamma_u)),
-            ("C7", &|m| m.private[number].gamma_v = moved(&m.private[number].gamma_v)),
-            ("C7", &|m| {
+            ("C6, C7", &|m| m.private[number].gamma_u = moved(&m.private[number].gamma_u)),
+            ("C6, C7", &|m| m.private[number].gamma_v = moved(&m.private[number].gamma_v)),
+            ("C6, C7", &|m| {
                 let points = &mut m.broadcast.points[number];
                 points.key_point = moved(&points.key_point);
             }),

@@ -16,8 +16,8 @@ use tsm_types::api::{
 use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
 };
-use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, ErrorCode, Failure, KeyId, PlayerIndex};
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex};
 
 use crate::node::Node;
 
@@ -110,9 +110,14 @@ impl Node for InProcess {
         deleted.map_err(|failure| self.at(failure))
     }
 
-    async fn key_info(&self, key_id: &KeyId) -> Result<KeyInfo, Failure> {
-        let info = self.engine()?.public_key(&self.application, key_id).await;
+    async fn key_info(&self, key_id: &KeyId, path: &DerivationPath) -> Result<KeyInfo, Failure> {
+        let info = self.engine()?.public_key(&self.application, key_id, path).await;
         info.map_err(|failure| self.at(failure))
+    }
+
+    async fn chain_code(&self, key_id: &KeyId, path: &DerivationPath) -> Result<ChainCode, Failure> {
+        let chain_code = self.engine()?.chain_code(&self.application, key_id, path).await;
+        chain_code.map_err(|failure| self.at(failure))
     }
 
     async fn list_keys(&self) -> Result<Vec<String>, Failure> {

@@ -20,9 +20,10 @@ use tsm_server::auth::{ApiKeyEntry, ApiKeys};
 use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
 };
-use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
 use tsm_types::{
-    ApplicationId, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey, PresignatureId, Threshold,
+    ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey, PresignatureId,
+    Threshold,
 };
 
 /// Logs in to application `a`.
@@ -39,7 +40,8 @@ pub(crate) enum Call {
     SignWithPresignature(SignWithPresignature),
     CountPresignatures(KeyId),
     DeletePresignatures(KeyId),
-    PublicKey(KeyId),
+    PublicKey(KeyId, DerivationPath),
+    ChainCode(KeyId, DerivationPath),
     ListKeys,
     DeleteKeyShare(KeyId),
 }
@@ -203,9 +205,24 @@ impl NodeApi for FakeNode {
         Ok(7)
     }
 
-    async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure> {
-        self.play(application, Call::PublicKey(key_id.clone())).await?;
+    async fn public_key(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<KeyInfo, Failure> {
+        self.play(application, Call::PublicKey(key_id.clone(), path.clone())).await?;
         Ok(key_info(key_id.clone(), CurveId::Secp256k1, 1, vec![PlayerIndex(0), PlayerIndex(1)]))
+    }
+
+    async fn chain_code(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<ChainCode, Failure> {
+        self.play(application, Call::ChainCode(key_id.clone(), path.clone())).await?;
+        Ok(ChainCode([path.len() as u8; 32]))
     }
 
     async fn list_keys(&self, application: &ApplicationId) -> Result<Vec<KeyId>, Failure> {

@@ -44,7 +44,7 @@ impl<C: Curve> Round for Multiplied<C> {
     fn advance(
         self,
         received: PerPeer<PresignMultiply<C>>,
-        _: &mut dyn CryptoRng,
+        rng: &mut dyn CryptoRng,
     ) -> Result<Step<Vec<Presignature>>, Abort> {
         let Multiplied { run, ssid, own, broadcast: mine, products } = self;
         let context = &run.signer.context;
@@ -71,7 +71,7 @@ impl<C: Curve> Round for Multiplied<C> {
                     .into_iter()
                     .zip(sent)
                     .map(|(half, (points, private))| {
-                        half.check(judged, &points.nonce_point, &points.key_point, private)
+                        half.check(judged, &points.nonce_point, &points.key_point, private, rng)
                     })
                     .collect::<Result<Vec<_>, _>>()
             })
@@ -85,7 +85,7 @@ impl<C: Curve> Round for Multiplied<C> {
             let sent = || received.iter().filter_map(|(_, message)| message.broadcast.points.get(number));
             // C8: the pk_j belong to the key.
             let key_sum = sent().fold(*mine.key_point.point(), |sum, peer| sum + peer.key_point.point());
-            if key_sum != run.signer.public_key {
+            if key_sum != run.public_key {
                 return Err(Abort::unattributed("C8 sum of the key points"));
             }
             // C9: R is a point.

@@ -22,6 +22,8 @@ pub(super) const NONCES: &str = "presignature nonces";
 pub(super) struct Run<C: Curve> {
     pub(super) signer: Signer<C>,
     pub(super) certificate: Certificate,
+    /// X.
+    pub(super) public_key: C::Point,
     pub(super) count: BatchSize,
 }
 
@@ -95,5 +97,5 @@ pub(super) fn commit<C: Curve>(
 
 /// What C_i commits to: all R_i, one behind the other.
 pub(super) fn encode_all<'a, C: Curve>(points: impl Iterator<Item = &'a NonIdentityPoint<C>>) -> Vec<u8> {
-    points.flat_map(|point| C::encode_point(point.point())).collect()
+    points.flat_map(|point| point.encoded().to_vec()).collect()
 }

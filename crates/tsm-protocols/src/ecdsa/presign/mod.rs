@@ -18,7 +18,7 @@ mod count;
 mod multiply;
 mod online;
 
-use tsm_crypto::{CryptoRng, with_curve};
+use tsm_crypto::{CryptoRng, Curve, with_curve};
 use tsm_types::BatchSize;
 
 use super::sign::refusal::Signer;
@@ -52,7 +52,9 @@ pub fn start(
     let pairs = pairs.map(|_, states| states.into());
     with_curve!(share.certificate.curve, C => {
         let signer = Signer::<C>::new(context, share, &pairs)?;
-        let run = commit::Run { signer, certificate: share.certificate.clone(), count };
+        let certificate = share.certificate.clone();
+        let public_key = C::decode_point(&certificate.public_key).ok_or(SignRefusal::Share)?;
+        let run = commit::Run { signer, certificate, public_key, count };
         Ok(commit::commit(run, pairs, rng))
     })
 }

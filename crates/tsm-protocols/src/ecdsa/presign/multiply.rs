@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use tsm_crypto::commitment::{Blinding, Commitment};
-use tsm_crypto::ot::{ExtensionContext, PairState, ReceiverExtension, SenderExtension, batch, zero_share};
-use tsm_crypto::{CryptoRng, Curve, Label, NonIdentityPoint, Secret, Transcript};
+use tsm_crypto::ot::{
+    ExtensionContext, PairState, ReceiverExtension, SenderExtension, VoleMessage, batch, zero_share,
+};
+use tsm_crypto::{CanonicalScalar, CryptoRng, Curve, Label, NonIdentityPoint, Secret, Transcript};
 use tsm_types::{PlayerIndex, PresignatureId};
 
 use super::acknowledge::{Multiplied, Products};
@@ -15,7 +17,7 @@ use super::online::Presignature;
 use crate::abort::Abort;
 use crate::ecdsa::sign::check::Half;
 use crate::ecdsa::sign::commit::CommitBroadcast;
-use crate::ecdsa::sign::multiply::{MultiplyPrivate, multiply, pair_ssid, sent_point};
+use crate::ecdsa::sign::multiply::{MultiplyPrivate, multiply, pair_ssid};
 use crate::ecdsa::sign::{PairStates, abort_of};
 use crate::echo::Echo;
 use crate::per_peer::PerPeer;
@@ -116,6 +118,7 @@ impl<C: Curve> Round for Committed<C> {
                     commitment: message.broadcast.commitment,
                     parts: started.receivers.into_iter().zip(senders).collect::<Vec<_>>().into_iter(),
                     halves: Vec::new(),
+                    unsent: None,
                     sent: Vec::new(),
                 })
             })?;
@@ -130,12 +133,23 @@ impl<C: Curve> Round for Committed<C> {
                 let zero = zero_share::pair_share::<C>(&checked.zero_shares, &id.0, context.me().0, peer.0);
                 *key.expose_mut() += zero.expose();
             }
-            let key_point = sent_point::<C>(key.expose())?;
-            // Step 3.6, with each peer by itself.
-            checked = checked.try_map(|_, mut checked| {
-                checked.multiply(&id, [nonce.expose(), key.expose()], &mask, rng)?;
-                Ok(checked)
-            })?;
+            // Step 3.6, with each peer by itself. pk_i and all Γ become bytes together.
+            let mut own = vec![C::mul_generator(key.expose())];
+            let inputs = [nonce.expose(), key.expose()];
+            checked = checked.map(|_, checked| checked.multiply(&id, inputs, &mask, &mut own, rng));
+            // A uniform scalar is never zero in practice; if one were, the run ends.
+            let mut own = NonIdentityPoint::batch(&own)
+                .ok_or(Abort::unattributed("own points are not zero"))?
+                .into_iter();
+            let mut next = || own.next().expect("pk_i, and two points for each peer in the same order");
+            let key_point = next();
+            checked = checked.map(|_, mut checked| {
+                if let Some((vole, psi)) = checked.unsent.take() {
+                    let (gamma_u, gamma_v) = (next(), next());
+                    checked.sent.push(MultiplyPrivate { vole, gamma_u, gamma_v, psi });
+                }
+                checked
+            });
             points.push(SignaturePoints { nonce_point: point, key_point });
             made.push(Own { id, nonce, mask, key });
         }
@@ -176,25 +190,28 @@ struct Checked<C: Curve> {
     /// Parts of both directions' batches, for the presignatures that are still to be multiplied.
     parts: std::vec::IntoIter<(ReceiverExtension<C>, SenderExtension<C>)>,
     halves: Vec<Half<C>>,
+    /// What waits for its points.
+    unsent: Option<(VoleMessage<C>, CanonicalScalar<C>)>,
     sent: Vec<MultiplyPrivate<C>>,
 }
 
 impl<C: Curve> Checked<C> {
-    /// Step 3.6 for the next presignature.
+    /// Step 3.6 for the next presignature; Γᵘ and Γᵛ are appended to `points`.
     fn multiply(
-        &mut self,
+        mut self,
         id: &PresignatureId,
         inputs: [&C::Scalar; 2],
         mask: &Secret<C::Scalar>,
+        points: &mut Vec<C::Point>,
         rng: &mut dyn CryptoRng,
-    ) -> Result<(), Abort> {
+    ) -> Self {
         let (receiver, sender) = self.parts.next().expect("C12: both batches have a part for each");
         let ssid_full =
             Transcript::new(Label::Ssid).bytes("pair", &self.ssid_full).bytes("presignature", &id.0).digest();
-        let (half, private) = multiply(sender, receiver, ssid_full, inputs, mask, rng)?;
+        let (half, vole, psi) = multiply(sender, receiver, ssid_full, inputs, mask, points, rng);
         self.halves.push(half);
-        self.sent.push(private);
-        Ok(())
+        self.unsent = Some((vole, psi));
+        self
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use elliptic_curve::{Field, Group};
 use tsm_crypto::ecdsa::{Common, PARTIAL_VERSION, PartialSignature};
-use tsm_crypto::{Curve, Label, Secret, Transcript, with_curve};
+use tsm_crypto::{Curve, Label, NonIdentityPoint, Secret, Transcript, with_curve};
 use tsm_types::{Digest, ErrorCode, PlayerIndex, Players, PresignatureId};
 
 use crate::ecdsa::sign::refusal::signable;
@@ -68,7 +68,7 @@ impl UseRefusal {
     pub fn code(&self) -> ErrorCode {
         match self {
             UseRefusal::Digest => ErrorCode::DigestInvalid,
-            UseRefusal::Tweak => ErrorCode::PathUnsupported,
+            UseRefusal::Tweak => ErrorCode::PathInvalid,
         }
     }
 }
@@ -135,21 +135,20 @@ impl PublicPart {
         let transcript = self.transcript::<C>(&public_key, &epsilon, digest);
         let delta: C::Scalar = transcript.challenge::<C>();
         // Step 5.3.
-        let r_point =
-            C::decode_point(&self.nonce_point).expect("made from a point") + C::mul_generator(&delta);
-        let r = C::r_coordinate(&r_point).r;
+        let nonce_point = C::decode_point(&self.nonce_point).expect("made from a point");
+        let r_point = NonIdentityPoint::<C>::new(nonce_point + C::mul_generator(&delta));
         // C14: no value of a hash or a sum is the one in q at which something degenerates (S-61).
-        let zero = delta.is_zero() | r_point.is_identity() | r.is_zero();
-        if bool::from(zero) {
+        let r = r_point.map(|point| (C::r_coordinate(&point).r, point));
+        let Some((r, r_point)) = r.filter(|(r, _)| !bool::from(r.is_zero() | delta.is_zero())) else {
             return Err(UseRefusal::Tweak);
-        }
+        };
         let common = Common {
             curve: C::ID,
             session: self.id.0,
             signers: self.signers().indices().map(|player| player.0).collect(),
             public_key,
             digest: digest.as_bytes().to_vec(),
-            r_point: C::encode_point(&r_point),
+            r_point: r_point.encoded().to_vec(),
         };
         let scalars = [h, epsilon, delta, r].map(|scalar| C::encode_scalar(&scalar));
         Ok(Prepared { id: self.id, tuple: transcript.digest(), common, signer: self.origin.me, scalars })

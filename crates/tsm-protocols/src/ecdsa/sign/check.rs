@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use elliptic_curve::Field;
 use elliptic_curve::subtle::ConstantTimeEq;
-use elliptic_curve::{Field, Group};
 use tsm_crypto::commitment::Commitment;
 use tsm_crypto::ecdsa::{Common, PARTIAL_VERSION, PartialSignature};
 use tsm_crypto::ot::{Judged, PairState, ReceiverExtension};
@@ -55,7 +55,7 @@ impl<C: Curve> Round for Multiplied<C> {
     fn advance(
         self,
         received: PerPeer<MultiplyMessage<C>>,
-        _: &mut dyn CryptoRng,
+        rng: &mut dyn CryptoRng,
     ) -> Result<Step<PartialSignature>, Abort> {
         let Multiplied { run, nonce, mask, key, broadcast: mine, products } = self;
         let context = &run.context;
@@ -67,8 +67,8 @@ impl<C: Curve> Round for Multiplied<C> {
         // C4: R_j opens C_j. That R_j is not the identity was checked when it was decoded.
         for (peer, (product, message)) in products.as_ref().zip(received.as_ref()) {
             let MultiplyBroadcast { blinding, nonce_point, .. } = &message.broadcast;
-            let encoded = C::encode_point(nonce_point.point());
-            if !commitment_context(context, peer, NONCE).opens(&product.commitment, &encoded, blinding) {
+            let encoded = nonce_point.encoded();
+            if !commitment_context(context, peer, NONCE).opens(&product.commitment, encoded, blinding) {
                 return Err(Abort::cheated(peer, "C4 opening"));
             }
         }
@@ -77,24 +77,24 @@ impl<C: Curve> Round for Multiplied<C> {
         let terms = products.zip(received.as_ref()).try_map(|peer, (product, message)| {
             let MultiplyMessage { broadcast, private } = message;
             let check = |judged: &Judged<'_>| {
-                product.half.check(judged, &broadcast.nonce_point, &broadcast.key_point, private)
+                product.half.check(judged, &broadcast.nonce_point, &broadcast.key_point, private, rng)
             };
             product.pair.judge(check).map_err(|verdict| abort_of(peer, verdict))
         })?;
         let public = received.as_ref().map(|_, message| &message.broadcast);
-        // C8: the pk_j belong to the key.
+        // C8: the pk_j belong to the key, or to the derived one.
         let key_sum =
             public.iter().fold(*mine.key_point.point(), |sum, (_, peer)| sum + peer.key_point.point());
-        if key_sum != run.public_key {
+        if key_sum != *run.public_key.point() {
             return Err(Abort::unattributed("C8 sum of the key points"));
         }
         // C9: R is a point, and its r is not zero (rule S-61).
         let nonce_sum =
             public.iter().fold(*mine.nonce_point.point(), |sum, (_, peer)| sum + peer.nonce_point.point());
-        let r = C::r_coordinate(&nonce_sum).r;
-        if bool::from(nonce_sum.is_identity()) || bool::from(r.is_zero()) {
+        let nonce_sum = NonIdentityPoint::<C>::new(nonce_sum).map(|sum| (C::r_coordinate(&sum).r, sum));
+        let Some((r, nonce_sum)) = nonce_sum.filter(|(r, _)| !bool::from(r.is_zero())) else {
             return Err(Abort::unattributed("C9 sum of the nonce points"));
-        }
+        };
 
         // Steps 5.2 and 5.3.
         let psis = received.iter().map(|(_, message)| message.private.psi.scalar());
@@ -106,9 +106,9 @@ impl<C: Curve> Round for Multiplied<C> {
             curve: C::ID,
             session: context.tag().0,
             signers: context.players().indices().map(|player| player.0).collect(),
-            public_key: C::encode_point(&run.public_key),
+            public_key: run.public_key.encoded().to_vec(),
             digest: run.digest.as_bytes().to_vec(),
-            r_point: C::encode_point(&nonce_sum),
+            r_point: nonce_sum.encoded().to_vec(),
         };
         Ok(Step::done(PartialSignature {
             version: PARTIAL_VERSION,
@@ -129,21 +129,24 @@ impl<C: Curve> Half<C> {
         nonce_point: &NonIdentityPoint<C>,
         key_point: &NonIdentityPoint<C>,
         private: &MultiplyPrivate<C>,
+        rng: &mut dyn CryptoRng,
     ) -> Result<Secret<[C::Scalar; 2]>, &'static str> {
         let chi = Secret::new(*self.receiver.chi().expose());
         // C5: the multiplication is consistent in itself.
         let d =
             self.receiver.finish(judged, &self.ssid_full, &private.vole).map_err(|_| "C5 multiplication")?;
         let [d_u, d_v] = d.expose();
-        // C6: its first input was the r_j of R_j: χ_ij * R_j - Γᵘ_ji = dᵘ_ij * G.
-        let left = *nonce_point.point() * chi.expose() - private.gamma_u.point();
-        if !bool::from(left.ct_eq(&C::mul_generator(d_u))) {
-            return Err("C6 nonce of the multiplication");
-        }
+        // C6: its first input was the r_j of R_j: χ_ij * R_j - Γᵘ_ji = dᵘ_ij * G; and
         // C7: its second input was the sk_j of pk_j: χ_ij * pk_j - Γᵛ_ji = dᵛ_ij * G.
-        let left = *key_point.point() * chi.expose() - private.gamma_v.point();
-        if !bool::from(left.ct_eq(&C::mul_generator(d_v))) {
-            return Err("C7 key of the multiplication");
+        // Together, C7 times a coefficient e that was drawn after j had sent all of it.
+        let e = C::random_scalar(rng);
+        let left = C::lincomb(&[
+            (*nonce_point.point(), *chi.expose()),
+            (*key_point.point(), e * chi.expose()),
+            (*private.gamma_v.point(), -e),
+        ]) - private.gamma_u.point();
+        if !bool::from(left.ct_eq(&C::mul_generator(&(e * d_v + d_u)))) {
+            return Err("C6, C7 nonce and key of the multiplication");
         }
         let [c_u, c_v] = self.c.expose();
         Ok(Secret::new([*c_u + d_u, *c_v + d_v]))

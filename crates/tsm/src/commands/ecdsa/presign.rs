@@ -41,8 +41,12 @@ struct PresignResult {
 
 impl Presign {
     pub(crate) async fn run(self) -> Result<(), CommandError> {
-        let found = self.nodes.clients()?.of_players(&self.session.players).await?;
-        demand_a_node_each(&self.session.players, &found, "Add its --node, or leave it out of --players.")?;
+        let found = self.nodes.clients()?.of_players(&self.session.who.players).await?;
+        demand_a_node_each(
+            &self.session.who.players,
+            &found,
+            "Add its --node, or leave it out of --players.",
+        )?;
         let players: Vec<u16> = found.iter().map(|(player, _)| *player).collect();
         let session = self.session.config(&players)?;
         let nodes = Nodes(found.into_iter().map(|(_, node)| node).collect());

@@ -206,6 +206,13 @@ pub(crate) fn run_node(config: Option<&str>, config_file: Option<&str>) -> Outpu
     run_to_its_end(command)
 }
 
+/// Runs the binary with these arguments to its end.
+pub(crate) fn run_tsm(arguments: &[String]) -> Output {
+    let mut command = Command::new(binary());
+    command.args(arguments).env_remove("TSM_NODES").env_remove("TSM_API_KEY");
+    run_to_its_end(command)
+}
+
 fn node_command() -> Command {
     let mut command = Command::new(binary());
     command.arg("node").env_remove("RUST_LOG").env_remove("CONFIG_FILE").stdin(Stdio::null());

@@ -1,4 +1,7 @@
-//! Links over TCP: TLS 1.3 with raw public keys, a pool of connections to each peer.
+//! Secure links: TLS 1.3 with raw public keys over any pipe, a pool of connections to each peer.
+//!
+//! A *connection* here is TLS and what it carries (hello, units) over one pipe, whichever kind of pipe
+//! that is ([`crate::pipe`]). Some peers may be reached one way and some another, and one peer by both.
 
 mod accept;
 mod connection;
@@ -7,7 +10,9 @@ mod limits;
 mod outbox;
 mod peer;
 mod shared;
+mod tls;
 mod waiting;
+mod wire;
 
 use std::fmt;
 use std::io;
@@ -15,26 +20,32 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 use tsm_crypto::IdentityKey;
 
 pub use self::limits::Limits;
 use self::shared::{MOST_EVENTS_OF_A_CHANGE, Shared};
-use crate::links::{Lease, LinkEvent, Links, PeerKey, PeerStatus, ProcessId, Route, SendError, Stranger};
-use crate::tls::Tls;
-use crate::wire::Hello;
+use crate::link::tls::Tls;
+use crate::link::wire::Hello;
+use crate::links::{
+    Lease, LinkEvent, Links, PeerKey, PeerStatus, Pipes, ProcessId, Route, SendError, Stranger,
+};
+use crate::pipe::broker::{Broker, BrokerCounts, Multiplexer};
+use crate::pipe::{Dialler, Listen, Listener};
 
 /// What a node's links start with.
-pub struct TcpConfig {
+pub struct LinksConfig {
     /// Proves this node to its peers.
     pub identity: Arc<IdentityKey>,
     /// This node's player index, told to peers for their error messages.
     pub player: u16,
-    /// Where to wait for peers; `None` for a node that only dials.
-    pub listen: Option<SocketAddr>,
+    /// Where to wait for peers; none for a node that only dials.
+    pub listeners: Vec<Listen>,
+    /// Through which peers are reached at `broker://`, and reach this node.
+    pub broker: Option<Arc<dyn Broker>>,
     /// What strangers, peers and waiting frames may cost.
     pub limits: Limits,
 }
@@ -73,37 +84,58 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// All links of one node over TCP. Dropping it ends them at once; [`TcpLinks::stop`] does it gently.
-pub struct TcpLinks {
+/// All links of one node. Dropping it ends them at once; [`SecureLinks::stop`] does it gently.
+pub struct SecureLinks {
     shared: Arc<Shared>,
-    local_addr: Option<SocketAddr>,
+    local_addrs: Vec<SocketAddr>,
 }
 
-impl TcpLinks {
-    /// Starts to listen, if so configured. Must be called within a tokio runtime.
-    pub fn start(config: TcpConfig) -> Result<(Arc<TcpLinks>, mpsc::Receiver<LinkEvent>), StartError> {
+impl SecureLinks {
+    /// Starts to listen, if so configured, and to read the node's inboxes. Must be called within a tokio runtime.
+    pub fn start(config: LinksConfig) -> Result<(Arc<SecureLinks>, mpsc::Receiver<LinkEvent>), StartError> {
         let runtime = Handle::try_current().map_err(|_| StartError::NoRuntime)?;
         let tls = Tls::new(&config.identity).ok_or(StartError::Identity)?;
-        let mut process = ProcessId([0; 16]);
-        getrandom::fill(&mut process.0).map_err(|_| StartError::Randomness)?;
-        let listener = config
-            .listen
-            .map(|address| bind(address).map_err(|error| StartError::Listen(address, error)))
-            .transpose()?;
-        let local_addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let process = ProcessId(random()?);
+        let mut listeners = Vec::new();
+        for listen in &config.listeners {
+            let Listen::Tcp(address) = *listen;
+            listeners.push(Listener::bind(listen).map_err(|error| StartError::Listen(address, error))?);
+        }
+        let local_addrs = listeners.iter().filter_map(Listener::local_addr).collect();
 
+        let stopped = CancellationToken::new();
+        let broker = match config.broker {
+            // A number of its own: a broker need not know which links are of one process.
+            Some(broker) => {
+                let player = config.identity.public().fingerprint();
+                Some(Multiplexer::new(broker, player, random()?, stopped.clone()))
+            }
+            None => None,
+        };
+        let dialler = Dialler { broker: broker.as_ref().map(|(multiplexer, ..)| multiplexer.clone()) };
         let (events, receiver) = mpsc::channel(config.limits.events.max(MOST_EVENTS_OF_A_CHANGE));
         let hello = Hello { process, player: config.player };
-        let shared = Arc::new(Shared::new(tls, hello, config.limits, runtime, events));
-        if let Some(listener) = listener {
+        let shared = Arc::new(Shared::new(tls, hello, config.limits, dialler, stopped, runtime, events));
+        if let Some((_, opened, work)) = broker {
+            shared.spawn(work.receive);
+            shared.spawn_farewell(work.send);
+            listeners.push(Listener::Broker(opened));
+        }
+        for listener in listeners {
             shared.spawn(accept::listen(shared.clone(), listener));
         }
-        Ok((Arc::new(TcpLinks { shared, local_addr }), receiver))
+        Ok((Arc::new(SecureLinks { shared, local_addrs }), receiver))
     }
 
-    /// Where this node listens; with port 0 in the configuration, the one that it was given.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.local_addr
+    /// Where this node listens, in the order of the configuration; with port 0 there, the one that it was
+    /// given.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.local_addrs
+    }
+
+    /// What a broker brought in vain; `None` without a broker.
+    pub fn broker_counts(&self) -> Option<BrokerCounts> {
+        self.shared.dialler.broker.as_ref().map(|broker| broker.counts())
     }
 
     /// Sends what is queued, closes all connections, and returns when that is done or `limit` is over.
@@ -115,14 +147,18 @@ impl TcpLinks {
         if timeout(limit, self.shared.tasks.wait()).await.is_err() {
             tracing::info!("links were closed before all that was queued was sent");
         }
-        self.shared.stopped.cancel();
+        self.shared.stop();
         self.shared.tasks.wait().await;
     }
 }
 
-impl Links for TcpLinks {
+impl Links for SecureLinks {
     fn process(&self) -> ProcessId {
         self.shared.hello.process
+    }
+
+    fn pipes(&self) -> Pipes {
+        Pipes { web_socket: false, broker: self.shared.dialler.broker.is_some() }
     }
 
     fn expect(&self, peer: &PeerKey, route: Route) -> Lease {
@@ -148,20 +184,24 @@ impl Links for TcpLinks {
     }
 }
 
-impl Drop for TcpLinks {
+impl Drop for SecureLinks {
     fn drop(&mut self) {
-        self.shared.stopped.cancel();
+        self.shared.stop();
     }
 }
 
-impl fmt::Debug for TcpLinks {
+impl fmt::Debug for SecureLinks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TcpLinks {{ process: {}, listening: {:?} }}", self.shared.hello.process, self.local_addr)
+        write!(
+            f,
+            "SecureLinks {{ process: {}, listening: {:?} }}",
+            self.shared.hello.process, self.local_addrs
+        )
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let listener = std::net::TcpListener::bind(address)?;
-    listener.set_nonblocking(true)?;
-    TcpListener::from_std(listener)
+fn random() -> Result<[u8; 16], StartError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| StartError::Randomness)?;
+    Ok(bytes)
 }

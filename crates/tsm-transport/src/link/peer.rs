@@ -8,11 +8,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::link::limits::{FIRST_RETRY, MAX_CONNECTIONS_PER_PEER};
+use crate::link::outbox::{ConnectionId, Outbox, QueueLimits};
+use crate::link::tls::WrongKey;
+use crate::link::wire::Hello;
 use crate::links::{DownReason, LinkEvent, PeerKey, PeerStatus, ProcessId, Route};
-use crate::tcp::limits::{FIRST_RETRY, MAX_CONNECTIONS_PER_PEER};
-use crate::tcp::outbox::{ConnectionId, Outbox, QueueLimits};
-use crate::tls::WrongKey;
-use crate::wire::Hello;
 use tsm_types::Address;
 
 pub(crate) struct Peer {
@@ -242,8 +242,8 @@ impl Peer {
             self.retire_all();
             return Chore::Leave;
         }
-        let Some(address) = self.address().cloned() else { return Chore::Wait(None) };
-        let wanted = self.wanted_connections(&address);
+        let Some((address, yields)) = self.address() else { return Chore::Wait(None) };
+        let (address, wanted) = (address.clone(), self.wanted_connections(address, yields));
         self.retire_replaced(now, wanted);
         // One that is not usable (yet) is not renewed either: the peer might park it again and again.
         if self.dialled().filter(|(_, renew_at, usable)| !usable || now < *renew_at).count() >= wanted {
@@ -253,8 +253,13 @@ impl Peer {
         if now < self.retry_at { Chore::Wait(Some(self.retry_at)) } else { Chore::Dial(address) }
     }
 
-    /// A whole pool where frames flow; one connection where they do not (yet).
-    fn wanted_connections(&self, address: &Address) -> usize {
+    /// A whole pool where frames flow; one connection where they do not (yet); none where the peer's own
+    /// will do.
+    fn wanted_connections(&self, address: &Address, yields: bool) -> usize {
+        let mut theirs = self.connections.iter().filter(|(_, connection)| connection.renew_at.is_none());
+        if yields && theirs.any(|(id, _)| self.outbox.is_confirmed(*id) && !self.outbox.is_retiring(*id)) {
+            return 0;
+        }
         if self.up.is_some() { usize::from(address.connection_pool_size.max(1)) } else { 1 }
     }
 
@@ -279,9 +284,11 @@ impl Peer {
             .filter_map(|(id, connection)| Some((*id, connection.renew_at?, connection.usable)))
     }
 
-    fn address(&self) -> Option<&Address> {
+    /// Where to dial the peer, and whether to yield to connections that it makes itself.
+    fn address(&self) -> Option<(&Address, bool)> {
         self.leases.values().rev().find_map(|route| match route {
-            Route::Dial(address) => Some(address),
+            Route::Dial(address) => Some((address, false)),
+            Route::Either(address) => Some((address, true)),
             Route::Wait => None,
         })
     }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,14 +11,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::link::dial::{keep, pause_after};
+use crate::link::limits::{HINT_INTERVAL, Limits};
+use crate::link::outbox::{ConnectionId, Next, QueueLimits};
+use crate::link::peer::{Chore, DialProblem, Peer, Registered};
+use crate::link::tls::Tls;
+use crate::link::waiting::WaitingRoom;
+use crate::link::wire::{Hello, Unit};
 use crate::links::{DownReason, LinkEvent, PeerKey, PeerStatus, Route, SendError, Stranger};
-use crate::tcp::dial::{keep, pause_after};
-use crate::tcp::limits::{HINT_INTERVAL, Limits};
-use crate::tcp::outbox::{ConnectionId, Next, QueueLimits};
-use crate::tcp::peer::{Chore, DialProblem, Peer, Registered};
-use crate::tcp::waiting::WaitingRoom;
-use crate::tls::Tls;
-use crate::wire::{Hello, Unit};
+use crate::pipe::{Dialler, Origin};
 
 /// How much a writer takes at once; a few TLS records.
 pub(crate) const WRITE_BYTES: usize = 64 * 1024;
@@ -28,10 +28,10 @@ pub(crate) struct Shared {
     pub(crate) tls: Tls,
     pub(crate) hello: Hello,
     pub(crate) limits: Limits,
+    pub(crate) dialler: Dialler,
     /// No new connections: keepers, the listener and those who wait go home.
     pub(crate) leaving: CancellationToken,
-    /// Everything ends.
-    pub(crate) stopped: CancellationToken,
+    stopped: CancellationToken,
     pub(crate) tasks: TaskTracker,
     runtime: Handle,
     table: Mutex<Table>,
@@ -49,7 +49,7 @@ struct Table {
 struct ParkedLink {
     key: PeerKey,
     hello: Hello,
-    from: SocketAddr,
+    from: Origin,
     since: Instant,
     unpark: oneshot::Sender<Registered>,
 }
@@ -76,10 +76,11 @@ impl Shared {
         tls: Tls,
         hello: Hello,
         limits: Limits,
+        dialler: Dialler,
+        stopped: CancellationToken,
         runtime: Handle,
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
-        let stopped = CancellationToken::new();
         let table = Table {
             peers: HashMap::new(),
             handshakes: WaitingRoom::new(limits.handshakes, limits.handshakes),
@@ -91,6 +92,7 @@ impl Shared {
             tls,
             hello,
             limits,
+            dialler,
             leaving: stopped.child_token(),
             stopped,
             tasks: TaskTracker::new(),
@@ -104,6 +106,19 @@ impl Shared {
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stopped = self.stopped.clone();
         self.tasks.spawn_on(async move { stopped.run_until_cancelled(task).await }, &self.runtime);
+    }
+
+    /// Starts a task that sees to its own end, soon after the links.
+    pub(crate) fn spawn_farewell(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Everything ends.
+    pub(crate) fn stop(&self) {
+        self.stopped.cancel();
+        if let Some(broker) = &self.dialler.broker {
+            broker.close();
+        }
     }
 
     /// Expects `peer` until the returned lease number is released.
@@ -184,11 +199,11 @@ impl Shared {
     // Those who connect to us.
 
     /// The receiver ends if the handshake has to give way to newer ones.
-    pub(crate) fn handshake_begins(&self, from: SocketAddr) -> (ConnectionId, oneshot::Receiver<Infallible>) {
+    pub(crate) fn handshake_begins(&self, from: Origin) -> (ConnectionId, oneshot::Receiver<Infallible>) {
         let (stays, gives_way) = oneshot::channel();
         let mut table = self.lock();
         let id = table.new_id();
-        table.handshakes.enter(id, from.into(), stays);
+        table.handshakes.enter(id, from, stays);
         (id, gives_way)
     }
 
@@ -196,7 +211,7 @@ impl Shared {
         self.lock().handshakes.remove(id);
     }
 
-    pub(crate) fn enter(&self, peer: &PeerKey, hello: Hello, from: SocketAddr) -> Entry {
+    pub(crate) fn enter(&self, peer: &PeerKey, hello: Hello, from: Origin) -> Entry {
         let mut table = self.lock();
         if self.leaving.is_cancelled() {
             return Entry::Leaving;
@@ -207,7 +222,7 @@ impl Shared {
         }
         let (unpark, unparked) = oneshot::channel();
         let link = ParkedLink { key: peer.clone(), hello, from, since: Instant::now(), unpark };
-        table.parked.enter(id, from.into(), link);
+        table.parked.enter(id, from, link);
         Entry::Parked(id, unparked)
     }
 
