@@ -14,7 +14,7 @@ use tsm_types::{CurveId, PlayerIndex};
 criterion_group! {
     name = benches;
     config = Criterion::default().with_measurement(CpuTime).without_plots();
-    targets = signing, joining, single_signer, setting_up
+    targets = signing, presigning, joining, single_signer, setting_up
 }
 criterion_main!(benches);
 
@@ -39,6 +39,41 @@ fn signing(criterion: &mut Criterion<CpuTime>) {
     let mut theirs = rival::Network::new(2, 3);
     let parties = theirs.deal_key::<p256::NistP256>();
     contest(&mut group, "P-256 2 of 3", 2, || network.sign(&shares, 2), || theirs.sign(&parties));
+    group.finish();
+}
+
+/// One presignature of a batch, for one party; and what becomes of it later, at one node.
+fn presigning(criterion: &mut Criterion<CpuTime>) {
+    const BATCH: u16 = 64;
+    let mut group = criterion.benchmark_group("presign");
+    group.sample_size(30).measurement_time(Duration::from_secs(4));
+    for signers in [2, 3] {
+        let (mut network, shares) = our_key(CurveId::Secp256k1);
+        group.bench_function(format!("secp256k1 {signers} of 3, batch of {BATCH}/ours"), |bencher| {
+            bencher.iter_custom(|iterations| {
+                let made = || clocked(|| network.presign(&shares, usize::from(signers), BATCH));
+                sum(iterations, made) / u32::from(signers) / u32::from(BATCH)
+            });
+        });
+    }
+    let (mut network, shares) = our_key(CurveId::Secp256k1);
+    group.bench_function("secp256k1 online, one partial signature/ours", |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut held = Vec::new();
+            sum(iterations, || {
+                if held.is_empty() {
+                    held = network.presign(&shares, 2, BATCH).swap_remove(0);
+                }
+                let presignature = held.pop().expect("a batch was made");
+                clocked(|| ours::use_presignature(presignature))
+            })
+        });
+    });
+    let mut made = network.presign(&shares, 2, 1).into_iter().flatten();
+    let partials: Vec<_> = made.by_ref().map(ours::use_presignature).collect();
+    group.bench_function("secp256k1 online, join and verify/ours", |bencher| {
+        bencher.iter_custom(|iterations| sum(iterations, || clocked(|| ours::join_and_verify(&partials))));
+    });
     group.finish();
 }
 

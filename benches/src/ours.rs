@@ -7,11 +7,13 @@ use tsm_crypto::ecdsa::{PartialSignature, Signature, join};
 use tsm_crypto::hedged::hedged_rng;
 use tsm_crypto::ot::PairState;
 use tsm_crypto::{CryptoRng, IdentityKey, Secret};
+use tsm_protocols::ecdsa::presign::{self, Presignature};
 use tsm_protocols::ecdsa::sign;
 use tsm_protocols::keygen::{self, KeygenParameters};
 use tsm_protocols::{Context, KeyShare, Pending, PerPeer, SignedCertificate, Step, pair};
 use tsm_types::{
-    CurveId, DerivationPath, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold,
+    BatchSize, CurveId, DerivationPath, Digest, Operation, PlayerIndex, Players, Session, SessionId,
+    Threshold,
 };
 
 use crate::{DIGEST, Traffic};
@@ -126,6 +128,29 @@ impl Network {
         self.drive(steps).into_values().collect()
     }
 
+    /// The first `signers` players make presignatures on their warm pairs; what each of them has.
+    pub fn presign(&mut self, shares: &Shares, signers: usize, count: u16) -> Vec<Vec<Presignature>> {
+        let certificate = &shares[&PlayerIndex(0)].certificate;
+        let count = BatchSize::new(count.into()).expect("a batch of a possible size");
+        let operation = Operation::GeneratePresignatures {
+            key_id: certificate.key_id.clone(),
+            epoch: certificate.epoch,
+            certificate: certificate.digest(),
+            count,
+        };
+        let steps = self
+            .contexts(operation, signers)
+            .iter()
+            .map(|(player, context)| {
+                let pairs = PerPeer::from_fn(&context.peers(), |peer| self.pairs[&(*player, peer)].clone());
+                let step = presign::start(context, &shares[player], count, pairs, &mut *self.rng)
+                    .expect("holders of the key with fresh pairs");
+                (*player, step)
+            })
+            .collect();
+        self.drive(steps).into_values().collect()
+    }
+
     fn contexts(&mut self, operation: Operation, players: usize) -> BTreeMap<PlayerIndex, Context> {
         let players: Vec<PlayerIndex> = self.identities.keys().copied().take(players).collect();
         self.contexts_of(operation, &players)
@@ -184,6 +209,13 @@ impl Network {
         }
         outputs
     }
+}
+
+/// The partial signature of one presignature, with all that is computed for it.
+pub fn use_presignature(presignature: Presignature) -> PartialSignature {
+    let digest = Digest::new(DIGEST, CurveId::Secp256k1).expect("a digest of 32 bytes");
+    let prepared = presignature.public().prepare(&digest, None).expect("a digest that can be signed");
+    presignature.sign(&prepared)
 }
 
 /// Joins partial signatures, which verifies the signature.

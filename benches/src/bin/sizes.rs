@@ -20,6 +20,8 @@ fn main() {
             network.sign(&shares, signers);
             row(&format!("{} signature", curve.name()), signers, "OpenTSM", network.take_traffic());
         }
+        network.presign(&shares, 2, 64);
+        row(&format!("{} batch of 64 presignatures", curve.name()), 2, "OpenTSM", network.take_traffic());
     }
 
     for signers in [2, 3] {

@@ -79,6 +79,8 @@ pub struct NodeConfig {
     pub api_keys: ApiKeys,
     /// The enabled operations of the ECDSA engine; none if it is off.
     pub ecdsa: BTreeSet<EcdsaFeature>,
+    /// How many presignatures there may be.
+    pub presignatures: PresignatureLimits,
     /// Bounds of derivation.
     pub derivation: DerivationLimits,
     /// Bounds of a session.
@@ -104,6 +106,8 @@ pub struct EmbeddedConfig {
     pub database: DatabaseConfig,
     /// The enabled operations of the ECDSA engine; none if it is off.
     pub ecdsa: BTreeSet<EcdsaFeature>,
+    /// How many presignatures there may be.
+    pub presignatures: PresignatureLimits,
     /// Bounds of derivation.
     pub derivation: DerivationLimits,
     /// Bounds of a session.
@@ -145,14 +149,24 @@ pub enum EcdsaFeature {
     Sign,
     /// Show public keys.
     PublicKey,
+    /// Make presignatures.
+    GeneratePresignatures,
+    /// Sign with a presignature.
+    SignWithPresignature,
     /// Show chain codes.
     ChainCode,
 }
 
 impl EcdsaFeature {
     /// Every operation that is built.
-    pub const ALL: [EcdsaFeature; 4] =
-        [EcdsaFeature::GenerateKey, EcdsaFeature::Sign, EcdsaFeature::PublicKey, EcdsaFeature::ChainCode];
+    pub const ALL: [EcdsaFeature; 6] = [
+        EcdsaFeature::GenerateKey,
+        EcdsaFeature::Sign,
+        EcdsaFeature::PublicKey,
+        EcdsaFeature::GeneratePresignatures,
+        EcdsaFeature::SignWithPresignature,
+        EcdsaFeature::ChainCode,
+    ];
 
     /// The name in the configuration file.
     pub fn name(self) -> &'static str {
@@ -160,9 +174,20 @@ impl EcdsaFeature {
             EcdsaFeature::GenerateKey => settings::GENERATE_KEY,
             EcdsaFeature::Sign => settings::SIGN,
             EcdsaFeature::PublicKey => settings::PUBLIC_KEY,
+            EcdsaFeature::GeneratePresignatures => settings::GENERATE_PRESIGNATURES,
+            EcdsaFeature::SignWithPresignature => settings::SIGN_WITH_PRESIGNATURE,
             EcdsaFeature::ChainCode => settings::CHAIN_CODE,
         }
     }
+}
+
+/// How many presignatures there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PresignatureLimits {
+    /// Most in one request.
+    pub per_request: u16,
+    /// Most in the making and held at a time.
+    pub in_all: usize,
 }
 
 /// Bounds of the derivation of keys.
@@ -204,6 +229,7 @@ impl SessionLimits {
         &self,
         ecdsa: &BTreeSet<EcdsaFeature>,
         derivation: &DerivationLimits,
+        presignatures: &PresignatureLimits,
         tenants: &Tenants,
     ) -> Settings {
         let enabled = |feature| ecdsa.contains(&feature);
@@ -219,8 +245,12 @@ impl SessionLimits {
                 generate_key: enabled(EcdsaFeature::GenerateKey),
                 sign: enabled(EcdsaFeature::Sign),
                 public_key: enabled(EcdsaFeature::PublicKey),
+                generate_presignatures: enabled(EcdsaFeature::GeneratePresignatures),
+                sign_with_presignature: enabled(EcdsaFeature::SignWithPresignature),
                 chain_code: enabled(EcdsaFeature::ChainCode),
             },
+            presignatures_per_request: presignatures.per_request,
+            presignatures: presignatures.in_all,
             tenants: tenants.limits.clone(),
             links: tenants.links.clone(),
             ..Settings::default()

@@ -14,7 +14,7 @@ use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
     DatabaseConfig, DatabaseDriver, DerivationLimits, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside,
-    SessionLimits, Tenants, secrets, settings,
+    PresignatureLimits, SessionLimits, Tenants, secrets, settings,
 };
 use crate::auth::{ApiKeyEntry, ApiKeys};
 
@@ -41,6 +41,7 @@ pub(super) fn node_config(
         mpc_listen,
         database,
         ecdsa,
+        presignatures,
         derivation,
         session,
         tenants,
@@ -56,6 +57,7 @@ pub(super) fn node_config(
         database,
         api_keys: api_keys?,
         ecdsa,
+        presignatures,
         derivation,
         session,
         tenants,
@@ -99,6 +101,7 @@ fn inside(
 
     let database = document.one("Database").and_then(|section| database(section, outside, problems));
     let ecdsa = ecdsa(document, problems);
+    let presignatures = presignatures(document);
     let derivation = derivation(document);
     let session = session(document, problems);
     let tenants = tenants(document);
@@ -109,6 +112,7 @@ fn inside(
         mpc_listen,
         database: database?,
         ecdsa,
+        presignatures: presignatures?,
         derivation: derivation?,
         session: session?,
         tenants: tenants?,
@@ -240,6 +244,26 @@ fn ecdsa(document: &Document, problems: &mut Problems) -> BTreeSet<EcdsaFeature>
         problems.warn(ProblemCode::NothingEnabled, &place, what, hint);
     }
     enabled
+}
+
+/// Where both sections say something, the smaller number counts.
+fn presignatures(document: &Document) -> Option<PresignatureLimits> {
+    let defaults = Found::left_out(settings::section("DKLS23"));
+    let written: Vec<&Found> =
+        ["DKLS19", "DKLS23"].into_iter().filter_map(|protocol| document.one(protocol)).collect();
+    let sections = if written.is_empty() { vec![&defaults] } else { written };
+    let mut limits: Option<PresignatureLimits> = None;
+    for section in sections {
+        let here = PresignatureLimits {
+            per_request: section.integer(settings::PRESIGNATURES_PER_REQUEST)?,
+            in_all: section.integer(settings::PRESIGNATURES_IN_ALL)?,
+        };
+        limits = Some(limits.map_or(here, |other| PresignatureLimits {
+            per_request: other.per_request.min(here.per_request),
+            in_all: other.in_all.min(here.in_all),
+        }));
+    }
+    limits
 }
 
 /// What `[DKLS19]` and `[DKLS23]` say of derivation: the greater number where both give one.

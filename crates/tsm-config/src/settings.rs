@@ -519,8 +519,19 @@ static PROTOCOL: &[Setting] = &[
         "1024",
         "Derived public keys kept in memory, over all applications. 0 keeps none.",
     ),
-    later("PresigGenRequestLimit", COUNT, "Most presignatures in a request."),
-    later("PresigGenGlobalLimit", COUNT, "Most presignatures in the making at a time."),
+    default(
+        PRESIGNATURES_PER_REQUEST,
+        Kind::Integer { min: 1, max: 100 },
+        "100",
+        "Most presignatures in a request.",
+    ),
+    default(
+        PRESIGNATURES_IN_ALL,
+        Kind::Integer { min: 0, max: 1_000_000 },
+        "5000",
+        "Most presignatures that this node makes and holds at a time. They are in memory only, less than a kilobyte each. \
+         If `[DKLS19]` and `[DKLS23]` both say something, the smaller number counts.",
+    ),
     later("DeactivatedPlayersCache", NAME, "Where excluded players are remembered."),
 ];
 
@@ -528,6 +539,11 @@ static PROTOCOL: &[Setting] = &[
 pub(super) const GENERATE_KEY: &str = "GenerateKey";
 pub(super) const SIGN: &str = "Sign";
 pub(super) const PUBLIC_KEY: &str = "PublicKey";
+pub(super) const GENERATE_PRESIGNATURES: &str = "GeneratePresignatures";
+pub(super) const SIGN_WITH_PRESIGNATURE: &str = "SignWithPresignature";
+
+pub(super) const PRESIGNATURES_PER_REQUEST: &str = "PresigGenRequestLimit";
+pub(super) const PRESIGNATURES_IN_ALL: &str = "PresigGenGlobalLimit";
 pub(super) const CHAIN_CODE: &str = "ChainCode";
 
 pub(super) const MIN_CHAIN_PATH_LENGTH: &str = "MinChainPathLength";
@@ -537,14 +553,14 @@ static FEATURES: &[Setting] = &[
     default(GENERATE_KEY, Kind::Flag, "false", "Generate keys."),
     default(SIGN, Kind::Flag, "false", "Sign a digest."),
     default(PUBLIC_KEY, Kind::Flag, "false", "Show public keys."),
+    default(GENERATE_PRESIGNATURES, Kind::Flag, "false", "Make presignatures."),
+    default(SIGN_WITH_PRESIGNATURE, Kind::Flag, "false", "Sign with a presignature."),
     default(
         CHAIN_CODE,
         Kind::Flag,
         "false",
         "Show chain codes. Who has one and the public key sees all keys below it.",
     ),
-    later("GeneratePresignatures", Kind::Flag, "Make presignatures."),
-    later("SignWithPresignature", Kind::Flag, "Sign with a presignature."),
     later("GenerateRecoveryData", Kind::Flag, "Make recovery data."),
     later("Reshare", Kind::Flag, "Renew key shares."),
     later("CopyKey", Kind::Flag, "Copy a key to other players."),

@@ -69,6 +69,8 @@ Bip32CacheSize = 77
 [DKLS23.Features]
 Sign = true
 PublicKey = true
+GeneratePresignatures = true
+SignWithPresignature = true
 ChainCode = true
 
 [Session]

@@ -32,7 +32,7 @@ pub struct PartialSignature {
 pub struct Common {
     /// Curve of the key.
     pub curve: CurveId,
-    /// Tag of the signing session.
+    /// Tag of the signing session, or the presignature's identifier.
     pub session: [u8; 32],
     /// Indices of all signers, ascending.
     pub signers: Vec<u16>,
@@ -52,7 +52,8 @@ pub const PARTIAL_VERSION: u8 = 1;
 pub enum JoinError {
     /// No partial signature was given, or one is not readable.
     Malformed,
-    /// This signer's part belongs to another session, key, digest or signer set than the first.
+    /// This signer's part belongs to another session, presignature, key, digest or signer set than
+    /// the first.
     Foreign(u16),
     /// Two parts of this signer were given.
     Twice(u16),
@@ -71,7 +72,7 @@ impl fmt::Display for JoinError {
             JoinError::Foreign(signer) => {
                 write!(
                     f,
-                    "the partial signature of player {signer} belongs to another session, key or digest"
+                    "the partial signature of player {signer} belongs to another session or presignature, key, signer set or digest"
                 )
             }
             JoinError::Twice(signer) => write!(f, "two partial signatures of player {signer} were given"),
@@ -123,7 +124,7 @@ impl Signature {
     }
 }
 
-/// Joins the partial signatures of all signers of one session.
+/// Joins the partial signatures of all signers of one session or presignature.
 ///
 /// The result has been verified under the key that the partial signatures name; compare that key
 /// ([`Common::public_key`]) with the one expected where the nodes are not trusted for it. On

@@ -61,6 +61,12 @@ pub enum Label {
     Certificate,
     /// Key of the record cipher, derived from the stretched master password.
     StorageKey,
+    /// Identifier of a presignature.
+    PresignatureId,
+    /// What signers tell each other of a batch of presignatures before it counts.
+    PresignatureAcknowledgement,
+    /// All that a presignature is used for: its re-randomisation.
+    Presignature,
 }
 
 impl Label {
@@ -91,6 +97,9 @@ impl Label {
         Label::KeyId,
         Label::Certificate,
         Label::StorageKey,
+        Label::PresignatureId,
+        Label::PresignatureAcknowledgement,
+        Label::Presignature,
     ];
 
     /// The full context string under which BLAKE3 derives this label's own hash function.

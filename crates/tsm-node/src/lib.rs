@@ -12,6 +12,7 @@
 //! | What is sent between engines? | `wire.rs`, `docs/formats.md` |
 //! | What happens on a sign request? | `operations/sign.rs` |
 //! | Where does the state of two processes live? | `pairs.rs` |
+//! | Where are unused presignatures? | `presignatures.rs` |
 //! | What is stored of a key? | `vault.rs` |
 //! | Which key does a path lead to? | `derived.rs`, `docs/spec/derivation.md` |
 //! | What may one tenant take? | `tenants.rs` |
@@ -29,6 +30,8 @@ mod node;
 mod operations;
 mod outcomes;
 mod pairs;
+mod parts;
+mod presignatures;
 mod provisional;
 mod resolve;
 mod run;

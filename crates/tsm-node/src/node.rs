@@ -11,6 +11,9 @@ use tokio_util::task::TaskTracker;
 use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
 use tsm_transport::{Lease, LinkEvent, Links};
+use tsm_types::presignatures::{
+    GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
+};
 use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
 use tsm_types::{
     ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players,
@@ -22,6 +25,7 @@ use crate::derived::DerivedKeys;
 use crate::metrics::{Counted, Counters, Metrics, count};
 use crate::outcomes::Outcomes;
 use crate::pairs::Pairs;
+use crate::presignatures::Presignatures;
 use crate::resolve::{KnownPlayers, Resolved};
 use crate::run::{Limits, end_of};
 use crate::sessions::Sessions;
@@ -71,6 +75,7 @@ pub(crate) struct Inner {
     pub pairs: Pairs,
     pub counters: Counters,
     pub outcomes: Outcomes,
+    pub presignatures: Arc<Presignatures>,
     pub derived: DerivedKeys,
     pub stopping: CancellationToken,
     pub tasks: TaskTracker,
@@ -102,6 +107,10 @@ impl Node {
             vault: Vault::new(parts.store),
             compute: parts.compute,
             sessions: Sessions::new(parts.settings.max_sessions),
+            presignatures: Arc::new(Presignatures::new(
+                parts.settings.presignatures,
+                parts.settings.outcome_lifetime,
+            )),
             derived: DerivedKeys::new(parts.settings.derived_keys),
             tenants: Tenants::new(parts.settings.tenants.clone(), static_keys),
             settings: parts.settings,
@@ -131,6 +140,45 @@ impl Node {
     pub async fn sign(&self, application: &ApplicationId, request: SignEcdsa) -> Result<Signed, Failure> {
         let counted = Counted::begin(&self.0, "ecdsa.sign");
         counted.end(operations::sign::run(&self.0, application, request).await)
+    }
+
+    /// Makes presignatures, in the memory of this process and of every other signer's.
+    pub async fn generate_presignatures(
+        &self,
+        application: &ApplicationId,
+        request: GeneratePresignatures,
+    ) -> Result<Presigned, Failure> {
+        let counted = Counted::begin(&self.0, "ecdsa.generate_presignatures");
+        counted.end(operations::presignatures::generate(&self.0, application, request).await)
+    }
+
+    /// Makes this node's part of a signature from a presignature, without a word to other nodes. The
+    /// presignature is gone; the same request again gives the same bytes.
+    pub async fn sign_with_presignature(
+        &self,
+        application: &ApplicationId,
+        request: SignWithPresignature,
+    ) -> Result<SignedWithPresignature, Failure> {
+        let counted = Counted::begin(&self.0, "ecdsa.sign_with_presignature");
+        counted.end(operations::presignatures::sign(&self.0, application, request).await)
+    }
+
+    /// Unused presignatures of a key that this process holds, by signer set.
+    pub async fn count_presignatures(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+    ) -> Result<Vec<PresignatureSet>, Failure> {
+        operations::presignatures::count(&self.0, application, key_id).await
+    }
+
+    /// Deletes the presignatures of a key that this process holds; returns how many were unused.
+    pub async fn delete_presignatures(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+    ) -> Result<u64, Failure> {
+        operations::presignatures::delete(&self.0, application, key_id).await
     }
 
     /// What is public of a key, with the public key at this path.
@@ -282,7 +330,7 @@ impl Inner {
                 self.pairs.ended_at(peer, end.tag);
                 self.reply(peer, self.sessions.deliver(peer, Frame::End(end)));
             }
-            Frame::Open(_) | Frame::Round(_) => {
+            Frame::Open(_) | Frame::Round(_) | Frame::Part(_) => {
                 self.reply(peer, self.sessions.deliver(peer, frame));
             }
         }

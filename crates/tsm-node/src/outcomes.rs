@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tsm_types::presignatures::Presigned;
 use tsm_types::request::{KeyInfo, Signed};
 use tsm_types::{ApplicationId, ErrorCode, Failure, SessionId, SessionTag};
 
@@ -25,6 +26,7 @@ const MAX_OUTCOMES: usize = 16 * 1024;
 pub(crate) enum Outcome {
     Key(KeyInfo),
     Signed(Signed),
+    Presigned(Presigned),
 }
 
 type Answer = Result<Outcome, Failure>;

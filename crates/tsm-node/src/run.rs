@@ -14,8 +14,9 @@ use tsm_types::{ApplicationId, Difference, ErrorCode, Failure, PlayerIndex, Sess
 use zeroize::Zeroizing;
 
 use crate::node::Inner;
+use crate::parts::{self, Parts};
 use crate::sessions::Inbound;
-use crate::wire::{DisputedKey, EndFrame, Frame, RoundFrame};
+use crate::wire::{DisputedKey, EndFrame, Frame};
 
 /// How often a session looks at its links while players are missing.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
@@ -48,6 +49,8 @@ pub(crate) struct Running {
     lost: BTreeMap<PlayerIndex, (Instant, String)>,
     /// Messages of later rounds, and of this one until they are handed in.
     early: BTreeMap<(u8, u8, PlayerIndex), Vec<u8>>,
+    /// Messages of which a part is still missing.
+    parts: Parts,
     /// Peers that already have their result and will say no more.
     finished: BTreeSet<PlayerIndex>,
     /// Public keys that two players see differently, this one or others.
@@ -93,6 +96,7 @@ impl Running {
             processes: BTreeMap::new(),
             lost: BTreeMap::new(),
             early: BTreeMap::new(),
+            parts: Parts::default(),
             finished: BTreeSet::new(),
             disputed: Vec::new(),
             end: None,
@@ -237,8 +241,9 @@ impl Running {
 
     fn send_all(&mut self, phase: u8, round: u8, send: Vec<Outgoing>) -> Result<(), Failure> {
         for message in send {
-            let frame = Frame::Round(RoundFrame { tag: self.tag, phase, round, body: message.body.to_vec() });
-            self.send(message.to, frame.encode())?;
+            for frame in parts::frames(self.tag, phase, round, &message.body) {
+                self.send(message.to, frame.encode())?;
+            }
         }
         Ok(())
     }
@@ -310,6 +315,13 @@ impl Running {
                 }
                 self.join(from);
                 Ok(())
+            }
+            Inbound::Part { from, frame } => {
+                self.join(from);
+                match self.parts.add(from, frame).map_err(|abort| self.aborted(&abort))? {
+                    Some(frame) => self.handle(Inbound::Round { from, frame }),
+                    None => Ok(()),
+                }
             }
             Inbound::Round { from, frame } => {
                 self.join(from);

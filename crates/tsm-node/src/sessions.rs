@@ -13,10 +13,10 @@ use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey, Sessi
 
 use crate::tenants::{Tenants, refusal};
 use crate::waiting::WaitingFrames;
-use crate::wire::{EndFrame, Frame, RoundFrame};
+use crate::wire::{EndFrame, Frame, PartFrame, RoundFrame};
 
-/// Frames of one peer in one session, repetitions after broken links included. The longest
-/// protocol sends four.
+/// Frames of one peer in one session, repetitions after broken links included. Protocols send four,
+/// but for the largest batch of presignatures with 17.
 const MAX_FRAMES_PER_PEER: usize = 64;
 
 /// Ended sessions whose end is remembered.
@@ -29,6 +29,8 @@ pub(crate) enum Inbound {
     Opened { from: PlayerIndex, theirs: Session },
     /// A protocol message.
     Round { from: PlayerIndex, frame: RoundFrame },
+    /// A piece of one.
+    Part { from: PlayerIndex, frame: PartFrame },
     /// The session is over for a peer.
     Ended { from: PlayerIndex, end: EndFrame },
     /// The link to a peer came up (again).
@@ -137,6 +139,7 @@ impl Sessions {
         let (id, tag) = match &frame {
             Frame::Open(session) => (Some(session.id.clone()), Some(session.tag())),
             Frame::Round(round) => (None, Some(round.tag)),
+            Frame::Part(part) => (None, Some(part.tag)),
             Frame::End(end) => (Some(end.id.clone()), end.tag),
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }
@@ -281,6 +284,7 @@ impl Live {
         let inbound = match frame {
             Frame::Open(theirs) => Inbound::Opened { from, theirs },
             Frame::Round(frame) => Inbound::Round { from, frame },
+            Frame::Part(frame) => Inbound::Part { from, frame },
             Frame::End(end) => Inbound::Ended { from, end },
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tsm_types::{PlayerKey, Reach};
+use tsm_types::{BatchSize, PlayerKey, Reach};
 
 /// Times and limits of the engine.
 #[derive(Clone, Debug)]
@@ -15,8 +15,13 @@ pub struct Settings {
     pub reconnect_grace: Duration,
     /// Sessions that run at the same time; each may hold some hundred kilobytes per player.
     pub max_sessions: usize,
-    /// How long the outcome of a session is kept for a caller that asks again.
+    /// How long the outcome of a session is kept for a caller that asks again, and the partial
+    /// signature of a used presignature.
     pub outcome_lifetime: Duration,
+    /// Most presignatures that one session makes.
+    pub presignatures_per_request: u16,
+    /// Most presignatures in the making and held, together. Each takes less than a kilobyte.
+    pub presignatures: usize,
     /// Whether a dynamic public key that differs from the configured one is refused instead of
     /// ignored with a notice.
     pub reject_conflicting_dynamic_keys: bool,
@@ -70,6 +75,8 @@ impl Default for Settings {
             reconnect_grace: Duration::from_secs(2),
             max_sessions: 1024,
             outcome_lifetime: Duration::from_secs(600),
+            presignatures_per_request: BatchSize::MAX,
+            presignatures: 5000,
             reject_conflicting_dynamic_keys: false,
             keep_links: true,
             min_chain_path_length: 0,
@@ -90,16 +97,33 @@ pub struct Features {
     pub sign: bool,
     /// Reading public keys.
     pub public_key: bool,
+    /// Making presignatures.
+    pub generate_presignatures: bool,
+    /// Signing with a presignature.
+    pub sign_with_presignature: bool,
     /// Reading chain codes.
     pub chain_code: bool,
 }
 
 impl Features {
     /// Everything that is built.
-    pub const ALL: Features = Features { generate_key: true, sign: true, public_key: true, chain_code: true };
+    pub const ALL: Features = Features {
+        generate_key: true,
+        sign: true,
+        public_key: true,
+        chain_code: true,
+        generate_presignatures: true,
+        sign_with_presignature: true,
+    };
     /// Nothing.
-    pub const NONE: Features =
-        Features { generate_key: false, sign: false, public_key: false, chain_code: false };
+    pub const NONE: Features = Features {
+        generate_key: false,
+        sign: false,
+        public_key: false,
+        chain_code: false,
+        generate_presignatures: false,
+        sign_with_presignature: false,
+    };
 }
 
 /// What the configuration says of another player. A player without an entry, or without a key in

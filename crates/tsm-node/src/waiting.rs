@@ -97,6 +97,7 @@ impl Waiting {
         let belongs = |frame: &Frame| match frame {
             Frame::Open(theirs) => theirs.id == session.id,
             Frame::Round(round) => round.tag == *tag,
+            Frame::Part(part) => part.tag == *tag,
             Frame::End(end) => end.id == session.id,
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }
@@ -133,6 +134,7 @@ fn frame_bytes(frame: &Frame) -> usize {
     const SMALL: usize = 4096;
     match frame {
         Frame::Round(round) => round.body.len() + SMALL,
+        Frame::Part(part) => part.body.len() + SMALL,
         Frame::Open(_)
         | Frame::End(_)
         | Frame::PairWanted { .. }

@@ -46,6 +46,8 @@ pub(crate) enum Frame {
         /// Whether the sender asks if the receiver does.
         asks: bool,
     },
+    /// A piece of a protocol message that is too long for one frame.
+    Part(PartFrame),
 }
 
 /// A protocol message. Its tag says for which session, so an equal tag is also agreement.
@@ -64,6 +66,30 @@ pub(crate) struct RoundFrame {
 impl std::fmt::Debug for RoundFrame {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "RoundFrame({}, {}.{}, {} bytes)", self.tag, self.phase, self.round, self.body.len())
+    }
+}
+
+/// A piece of a protocol message (`parts.rs`).
+#[derive(BorshSerialize, BorshDeserialize)]
+pub(crate) struct PartFrame {
+    /// The session.
+    pub tag: SessionTag,
+    /// Which protocol of the session, from 1.
+    pub phase: u8,
+    /// Which round of the protocol, from 1.
+    pub round: u8,
+    /// Which piece, from 0.
+    pub place: u8,
+    /// Of how many.
+    pub of: u8,
+    /// The piece. May hold secrets meant for the receiver.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for PartFrame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let PartFrame { tag, phase, round, place, of, body } = self;
+        write!(f, "PartFrame({tag}, {phase}.{round}, {place} of {of}, {} bytes)", body.len())
     }
 }
 
@@ -161,7 +187,7 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
     use tsm_crypto::hedged::test_rng;
     use tsm_crypto::{CurveId, IdentityKey};
-    use tsm_types::{Digest, Epoch, KeyId, Operation, Players, Threshold};
+    use tsm_types::{BatchSize, Digest, Epoch, KeyId, Operation, Players, Threshold};
 
     fn players() -> Players {
         let key = |seed| IdentityKey::generate(&mut test_rng(seed)).public().clone();
@@ -204,6 +230,12 @@ pub(crate) mod tests {
             path: tsm_types::DerivationPath::ROOT,
             digest: Digest::new([7; 32], CurveId::Secp256k1).unwrap(),
         };
+        let presign = Operation::GeneratePresignatures {
+            key_id: KeyId::new("key1").unwrap(),
+            epoch: Epoch(0),
+            certificate: [1; 32],
+            count: BatchSize::new(64).unwrap(),
+        };
         let generate = Operation::GenerateKey {
             curve: CurveId::P256,
             threshold: Threshold::new(1, 2).unwrap(),
@@ -242,6 +274,18 @@ pub(crate) mod tests {
             ("certificate_wanted", Frame::CertificateWanted { digest: [7; 32] }),
             ("certificate", Frame::Certificate(certificate())),
             ("pair_held", Frame::PairHeld { id: [6; 32], asks: true }),
+            ("open_generate_presignatures", Frame::Open(session(presign))),
+            (
+                "part",
+                Frame::Part(PartFrame {
+                    tag: SessionTag([9; 32]),
+                    phase: 1,
+                    round: 2,
+                    place: 0,
+                    of: 3,
+                    body: vec![1, 2, 3],
+                }),
+            ),
         ]
     }
 

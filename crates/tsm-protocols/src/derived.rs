@@ -93,6 +93,11 @@ impl DerivedKey {
         &self.chain_code
     }
 
+    /// ε, big endian; `None` if this is the key itself.
+    pub fn tweak(&self) -> Option<&[u8]> {
+        (!self.path.is_empty()).then(|| self.tweak.expose().as_slice())
+    }
+
     /// X' and ε; `None` on another curve.
     pub(crate) fn parts<C: Curve>(&self) -> Option<(NonIdentityPoint<C>, Secret<C::Scalar>)> {
         if self.curve != C::ID {

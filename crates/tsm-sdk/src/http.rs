@@ -10,9 +10,11 @@ use reqwest::{Method, Response, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tsm_types::api::{
-    AUTHORIZATION_SCHEME, ChainCodeReply, GenerateKeyBody, KeyReply, KeysReply, Problem, ReadyReply,
-    SignBody, SignReply, VersionReply,
+    AUTHORIZATION_SCHEME, ChainCodeReply, GenerateKeyBody, GeneratePresignaturesBody, KeyReply, KeysReply,
+    PresignatureCountReply, PresignaturesDeletedReply, PresignaturesReply, Problem, ReadyReply, SignBody,
+    SignReply, SignWithPresignatureBody, SignWithPresignatureReply, VersionReply,
 };
+use tsm_types::presignatures::{PresignatureSet, Presigned, SignedWithPresignature};
 use tsm_types::request::{ChainCode, KeyInfo, Signed};
 use tsm_types::{DerivationPath, ErrorCode, Failure, KeyId};
 
@@ -82,6 +84,37 @@ impl Node for RemoteNode {
         let call = Call { timeout: reply_timeout(timeout), ..Call::post("/v1/ecdsa/sign", &body) };
         let reply: SignReply = self.call(call).await?;
         Signed::try_from(reply).map_err(|failure| self.at(failure))
+    }
+
+    async fn generate_presignatures(
+        &self,
+        body: GeneratePresignaturesBody,
+        timeout: Option<Duration>,
+    ) -> Result<Presigned, Failure> {
+        let call = Call::post("/v1/ecdsa/generate-presignatures", &body);
+        let reply: PresignaturesReply = self.call(Call { timeout: reply_timeout(timeout), ..call }).await?;
+        Presigned::try_from(reply).map_err(|failure| self.at(failure))
+    }
+
+    async fn sign_with_presignature(
+        &self,
+        body: SignWithPresignatureBody,
+    ) -> Result<SignedWithPresignature, Failure> {
+        let reply: SignWithPresignatureReply =
+            self.call(Call::post("/v1/ecdsa/sign-with-presignature", &body)).await?;
+        SignedWithPresignature::try_from(reply).map_err(|failure| self.at(failure))
+    }
+
+    async fn count_presignatures(&self, key_id: &KeyId) -> Result<Vec<PresignatureSet>, Failure> {
+        let reply: PresignatureCountReply =
+            self.call(Call::get(&format!("/v1/keys/{key_id}/presignatures"))).await?;
+        Ok(reply.into())
+    }
+
+    async fn delete_presignatures(&self, key_id: &KeyId) -> Result<u64, Failure> {
+        let reply: PresignaturesDeletedReply =
+            self.call(Call::delete(&format!("/v1/keys/{key_id}/presignatures"))).await?;
+        Ok(reply.deleted)
     }
 
     async fn key_info(&self, key_id: &KeyId, path: &DerivationPath) -> Result<KeyInfo, Failure> {

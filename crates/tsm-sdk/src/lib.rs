@@ -91,7 +91,7 @@ pub use client::{Client, KeyManagement};
 #[cfg(feature = "remote")]
 pub use configuration::{ApiKey, Configuration};
 #[cfg(any(feature = "remote", feature = "embedded"))]
-pub use ecdsa::{GeneratedKey, SignResult};
+pub use ecdsa::{GeneratedKey, PresignatureSet, PresignatureSignResult, Presignatures, SignResult};
 #[cfg(feature = "embedded")]
 pub use embedded::{
     ConfigProblem, Database, EmbeddedConfig, EmbeddedNode, IdentityKey, StartError, StoreError,

@@ -4,7 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tsm_types::api::{GenerateKeyBody, ReadyReply, SignBody, VersionReply};
+use tsm_types::api::{
+    GenerateKeyBody, GeneratePresignaturesBody, ReadyReply, SignBody, SignWithPresignatureBody, VersionReply,
+};
+use tsm_types::presignatures::{PresignatureSet, Presigned, SignedWithPresignature};
 use tsm_types::request::{ChainCode, KeyInfo, Signed};
 use tsm_types::{DerivationPath, Failure, KeyId};
 
@@ -25,6 +28,21 @@ pub(crate) trait Node: fmt::Debug + Send + Sync {
     ) -> Result<KeyInfo, Failure>;
 
     async fn sign(&self, body: SignBody, timeout: Option<Duration>) -> Result<Signed, Failure>;
+
+    async fn generate_presignatures(
+        &self,
+        body: GeneratePresignaturesBody,
+        timeout: Option<Duration>,
+    ) -> Result<Presigned, Failure>;
+
+    async fn sign_with_presignature(
+        &self,
+        body: SignWithPresignatureBody,
+    ) -> Result<SignedWithPresignature, Failure>;
+
+    async fn count_presignatures(&self, key_id: &KeyId) -> Result<Vec<PresignatureSet>, Failure>;
+
+    async fn delete_presignatures(&self, key_id: &KeyId) -> Result<u64, Failure>;
 
     async fn key_info(&self, key_id: &KeyId, path: &DerivationPath) -> Result<KeyInfo, Failure>;
 

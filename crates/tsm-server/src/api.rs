@@ -10,6 +10,7 @@ mod body;
 mod ecdsa;
 mod keys;
 mod login;
+mod presignatures;
 mod problem;
 mod status;
 mod trace;
@@ -23,6 +24,9 @@ use axum::http::{Method, Uri};
 use axum::middleware;
 use axum::routing::{delete, get, post};
 use tsm_types::api::MAX_BODY_BYTES;
+use tsm_types::presignatures::{
+    GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
+};
 use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey};
 
@@ -48,6 +52,31 @@ pub trait NodeApi: Send + Sync + 'static {
 
     /// Makes this node's part of a signature together with the session's other players.
     async fn sign(&self, application: &ApplicationId, request: SignEcdsa) -> Result<Signed, Failure>;
+
+    /// Makes presignatures together with the session's other players.
+    async fn generate_presignatures(
+        &self,
+        application: &ApplicationId,
+        request: GeneratePresignatures,
+    ) -> Result<Presigned, Failure>;
+
+    /// Makes this node's part of a signature from a presignature.
+    async fn sign_with_presignature(
+        &self,
+        application: &ApplicationId,
+        request: SignWithPresignature,
+    ) -> Result<SignedWithPresignature, Failure>;
+
+    /// Unused presignatures of a key by signer set.
+    async fn count_presignatures(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+    ) -> Result<Vec<PresignatureSet>, Failure>;
+
+    /// Deletes the presignatures of a key; returns how many there were.
+    async fn delete_presignatures(&self, application: &ApplicationId, key_id: &KeyId)
+    -> Result<u64, Failure>;
 
     /// What is public of a key, with the public key at this path.
     async fn public_key(
@@ -95,10 +124,13 @@ pub fn router(node: Arc<dyn NodeApi>, api_keys: Arc<ApiKeys>) -> Router {
         .route("/v1/version", get(status::version))
         .route("/v1/ecdsa/generate-key", post(ecdsa::generate_key))
         .route("/v1/ecdsa/sign", post(ecdsa::sign))
+        .route("/v1/ecdsa/generate-presignatures", post(presignatures::generate))
+        .route("/v1/ecdsa/sign-with-presignature", post(presignatures::sign))
         .route("/v1/ecdsa/keys/{key_id}/public-key", get(ecdsa::public_key))
         .route("/v1/ecdsa/keys/{key_id}/chain-code", get(ecdsa::chain_code))
         .route("/v1/keys", get(keys::list))
         .route("/v1/keys/{key_id}", delete(keys::delete_share))
+        .route("/v1/keys/{key_id}/presignatures", get(presignatures::count).delete(presignatures::delete))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(unknown_route)
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))

@@ -13,6 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Node};
 use tsm_storage::{SealedStore, Sqlite, StoreError, Stretch};
 use tsm_transport::Listen;
+use tsm_types::presignatures::{
+    GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
+};
 use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex};
 
@@ -75,7 +78,12 @@ impl RunningNode {
     /// Starts a node whose database, if it is new, gets its own cost of stretching the password.
     #[doc(hidden)]
     pub async fn start_with(config: NodeConfig, stretch: Stretch) -> Result<Self, StartError> {
-        let settings = config.session.settings(&config.ecdsa, &config.derivation, &config.tenants);
+        let settings = config.session.settings(
+            &config.ecdsa,
+            &config.derivation,
+            &config.presignatures,
+            &config.tenants,
+        );
         let NodeConfig {
             player,
             identity,
@@ -171,6 +179,38 @@ impl NodeApi for Node {
 
     async fn sign(&self, application: &ApplicationId, request: SignEcdsa) -> Result<Signed, Failure> {
         Node::sign(self, application, request).await
+    }
+
+    async fn generate_presignatures(
+        &self,
+        application: &ApplicationId,
+        request: GeneratePresignatures,
+    ) -> Result<Presigned, Failure> {
+        Node::generate_presignatures(self, application, request).await
+    }
+
+    async fn sign_with_presignature(
+        &self,
+        application: &ApplicationId,
+        request: SignWithPresignature,
+    ) -> Result<SignedWithPresignature, Failure> {
+        Node::sign_with_presignature(self, application, request).await
+    }
+
+    async fn count_presignatures(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+    ) -> Result<Vec<PresignatureSet>, Failure> {
+        Node::count_presignatures(self, application, key_id).await
+    }
+
+    async fn delete_presignatures(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+    ) -> Result<u64, Failure> {
+        Node::delete_presignatures(self, application, key_id).await
     }
 
     async fn public_key(

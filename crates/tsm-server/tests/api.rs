@@ -13,7 +13,10 @@ use http::{Answer, read_answer, send};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tsm_types::api::{GenerateKeyBody, MAX_BODY_BYTES, SignBody};
+use tsm_types::api::{
+    GenerateKeyBody, GeneratePresignaturesBody, MAX_BODY_BYTES, SignBody, SignWithPresignatureBody,
+};
+use tsm_types::presignatures::{GeneratePresignatures, SignWithPresignature};
 use tsm_types::request::{GenerateKey, SignEcdsa};
 use tsm_types::{Difference, ErrorCode, Failure, PlayerIndex};
 
@@ -43,6 +46,24 @@ fn sign_body() -> Value {
     json!({
         "session": { "session_id": "run2", "players": [0, 2] },
         "key_id": "key1",
+        "derivation_path": [],
+        "digest": BASE64.encode([7; 32])
+    })
+}
+
+fn presign_body() -> Value {
+    json!({
+        "session": { "session_id": "run3", "players": [0, 2] },
+        "key_id": "key1",
+        "count": 5
+    })
+}
+
+fn use_body() -> Value {
+    json!({
+        "key_id": "key1",
+        "presignature_id": "0a".repeat(32),
+        "players": [0, 2],
         "derivation_path": [],
         "digest": BASE64.encode([7; 32])
     })
@@ -122,8 +143,7 @@ fn assert_described(description: &Value, method: &str, path: &str, answer: &Answ
 /// A request that succeeds, for each operation.
 async fn good_answer(server: &FakeServer, method: &str, path: &str) -> Answer {
     match path {
-        "/v1/ecdsa/generate-key" => post(server, path, &generate_key_body()).await,
-        "/v1/ecdsa/sign" => post(server, path, &sign_body()).await,
+        _ if method == "POST" => post(server, path, &good_body(path)).await,
         _ => send(server.address, method, &path.replace("{key_id}", "key1"), &[LOGIN_A], b"").await,
     }
 }
@@ -132,7 +152,7 @@ async fn good_answer(server: &FakeServer, method: &str, path: &str) -> Answer {
 async fn every_described_operation_answers_as_described() {
     let (server, description) = (FakeServer::start().await, description());
     let operations = operations(&description);
-    assert_eq!(operations.len(), 9);
+    assert_eq!(operations.len(), 13);
     for (method, path, _) in operations {
         let answer = good_answer(&server, &method, &path).await;
         assert!((200..300).contains(&answer.status), "{method} {path}: {answer:?}");
@@ -238,6 +258,12 @@ fn every_example_is_valid() {
     GenerateKey::try_from(generate).unwrap();
     let sign: SignBody = serde_json::from_value(example("/v1/ecdsa/sign")).unwrap();
     SignEcdsa::try_from(sign).unwrap();
+    let presign: GeneratePresignaturesBody =
+        serde_json::from_value(example("/v1/ecdsa/generate-presignatures")).unwrap();
+    GeneratePresignatures::try_from(presign).unwrap();
+    let with: SignWithPresignatureBody =
+        serde_json::from_value(example("/v1/ecdsa/sign-with-presignature")).unwrap();
+    SignWithPresignature::try_from(with).unwrap();
 }
 
 #[tokio::test]
@@ -410,6 +436,7 @@ fn bad_fields() -> Vec<(&'static str, &'static str, Value, ErrorCode)> {
         RequestInvalidField as Field, ThresholdInvalid,
     };
     let (generate, sign) = ("/v1/ecdsa/generate-key", "/v1/ecdsa/sign");
+    let (presign, with) = ("/v1/ecdsa/generate-presignatures", "/v1/ecdsa/sign-with-presignature");
     let long = "x".repeat(1000);
     let mut key_and_more = FakeNode::identity().der().to_vec();
     key_and_more.push(0);
@@ -542,12 +569,37 @@ fn bad_fields() -> Vec<(&'static str, &'static str, Value, ErrorCode)> {
     }
     for length in [0, 31, 33, 65, 1000] {
         cases.push((sign, "digest", json!(BASE64.encode(vec![7; length])), DigestInvalid));
+        cases.push((with, "digest", json!(BASE64.encode(vec![7; length])), DigestInvalid));
+    }
+    for wrong in [json!(null), json!("1"), json!(0), json!(101), json!(-1), json!(1.5), json!(u64::MAX)] {
+        cases.push((presign, "count", wrong, Field));
+    }
+    let upper = "0A".repeat(32);
+    for wrong in [json!(1), json!([]), json!(""), json!("0a"), json!(upper), json!(long)] {
+        cases.push((with, "presignature_id", wrong, Field));
+    }
+    for wrong in [json!("0"), json!({}), json!(["0", "1"]), json!([0, 65_536]), json!([-1, 0])] {
+        cases.push((with, "players", wrong, Field));
+    }
+    for wrong in [json!([]), json!([1]), json!([1, 1]), json!((0..33).collect::<Vec<_>>())] {
+        cases.push((with, "players", wrong, PlayersInvalid));
+    }
+    for path in [presign, with] {
+        for wrong in [json!(null), json!(1), json!(""), json!("not-a-key")] {
+            cases.push((path, "key_id", wrong, Field));
+        }
     }
     cases
 }
 
 fn good_body(path: &str) -> Value {
-    if path.ends_with("sign") { sign_body() } else { generate_key_body() }
+    match path {
+        "/v1/ecdsa/generate-key" => generate_key_body(),
+        "/v1/ecdsa/sign" => sign_body(),
+        "/v1/ecdsa/generate-presignatures" => presign_body(),
+        "/v1/ecdsa/sign-with-presignature" => use_body(),
+        other => panic!("{other} takes no body"),
+    }
 }
 
 /// The object that a field such as `session.players` is in, and the field's name there.
@@ -593,6 +645,8 @@ async fn a_missing_field_is_named() {
             &["session", "session.session_id", "session.players", "threshold", "curve"][..],
         ),
         ("/v1/ecdsa/sign", &["session", "session.session_id", "session.players", "key_id", "digest"]),
+        ("/v1/ecdsa/generate-presignatures", &["session", "session.session_id", "key_id", "count"]),
+        ("/v1/ecdsa/sign-with-presignature", &["key_id", "digest"]),
     ] {
         for field in fields {
             let mut body = good_body(path);
@@ -654,6 +708,12 @@ async fn optional_fields_may_be_absent_or_null() {
     let body =
         json!({ "session": { "session_id": "r", "players": [0, 1] }, "threshold": 1, "curve": "P-384" });
     assert_eq!(post(&server, "/v1/ecdsa/generate-key", &body).await.status, 200);
+    for body in [
+        json!({ "key_id": "key1", "digest": BASE64.encode([7; 32]) }),
+        json!({ "key_id": "key1", "presignature_id": null, "players": null, "digest": BASE64.encode([7; 32]) }),
+    ] {
+        assert_eq!(post(&server, "/v1/ecdsa/sign-with-presignature", &body).await.status, 200);
+    }
 }
 
 #[tokio::test]

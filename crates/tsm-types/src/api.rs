@@ -107,6 +107,83 @@ pub struct SignReply {
     pub notices: Vec<String>,
 }
 
+/// `POST /v1/ecdsa/generate-presignatures`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GeneratePresignaturesBody {
+    /// The session. Its players are the signers of every signature made from one of these.
+    pub session: SessionBody,
+    /// The key.
+    pub key_id: String,
+    /// How many, 1 to 100.
+    pub count: u64,
+}
+
+/// Reply to [`GeneratePresignaturesBody`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresignaturesReply {
+    /// The presignatures, oldest first; the same at all signers.
+    pub presignature_ids: Vec<String>,
+    /// What the caller should know although nothing failed.
+    #[serde(default)]
+    pub notices: Vec<String>,
+}
+
+/// `POST /v1/ecdsa/sign-with-presignature`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignWithPresignatureBody {
+    /// The key.
+    pub key_id: String,
+    /// Which presignature, 64 hexadecimal digits; without it the oldest one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presignature_id: Option<String>,
+    /// Whose presignatures. Needed where there are several signer sets and no ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub players: Option<Vec<u16>>,
+    /// Derivation path, at most 50 steps below 2^31; empty is the key itself.
+    #[serde(default)]
+    pub derivation_path: Vec<u32>,
+    /// Digest of the message, base64.
+    pub digest: String,
+}
+
+/// Reply to [`SignWithPresignatureBody`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignWithPresignatureReply {
+    /// This signer's part, opaque, base64. All signers' parts together make the signature.
+    pub partial_signature: String,
+    /// The presignature that was used. All signers must use this one.
+    pub presignature_id: String,
+    /// The signers whose parts make the signature.
+    pub players: Vec<u16>,
+}
+
+/// `GET /v1/keys/{key_id}/presignatures`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresignatureCountReply {
+    /// Unused presignatures of the key that this node holds.
+    pub count: u64,
+    /// The same by signer set.
+    pub sets: Vec<PresignatureSetReply>,
+}
+
+/// Reply to `DELETE /v1/keys/{key_id}/presignatures`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresignaturesDeletedReply {
+    /// How many unused presignatures there were.
+    pub deleted: u64,
+}
+
+/// Presignatures of one signer set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PresignatureSetReply {
+    /// The signers, ascending.
+    pub players: Vec<u16>,
+    /// How many there are.
+    pub count: u64,
+}
+
 /// `GET /v1/ecdsa/keys/{key_id}/chain-code`
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainCodeReply {

@@ -240,6 +240,15 @@ catalogue! {
     SignersTooFew = "signers.too_few", Caller, 422, "Too few players for a signature with this key.",
         "Name at least threshold + 1 of the key's holders.",
         "The security threshold was taken for the number of signers: one more must sign.", Repaired;
+    PresignatureNotFound = "presignature.not_found", Caller, 404, "This node holds no such presignature for this application.",
+        "Presignatures live in the node's memory: a restart or `delete_presignatures` removes them. Generate new ones, or name one that every signer holds.",
+        "The node was started again, the pool is empty, the presignature was used long ago, or it was made with other signers.", Repaired;
+    PresignatureUsed = "presignature.used", Caller, 409, "This presignature was used for another digest or path.",
+        "A presignature makes one signature only: take another one for this digest. Nothing was signed.",
+        "Two callers took the same presignature, or a caller that lost count used one again.", Repaired;
+    PresignatureLimit = "presignature.limit", Caller, 429, "This node makes or holds as many presignatures as it may.",
+        "Ask for fewer at a time, use or delete some, or ask the node's operator to raise PresigGenRequestLimit or PresigGenGlobalLimit.",
+        "A pool that is filled faster than it is used, or one request for more than the node makes at once.", Fresh;
     SessionConflict = "session.conflict", Caller, 409, "This session ID was already used with other parameters.",
         "Use a fresh session ID for every operation; repeat one only to repeat the very same request.",
         "A session ID that was reused for another operation, or after a restart of the caller.", Fresh;
@@ -250,7 +259,7 @@ catalogue! {
         "Wait for its running sessions to end, then try again with a fresh session ID; the operator sets [Tenants] MaxSessionsPerApplication.",
         "One application asks for more at once than its share of the node.", Fresh;
     PartialsInvalid = "partials.invalid", Caller, 422, "The partial signatures do not belong together.",
-        "Pass exactly one partial signature of every signer of one session.",
+        "Pass exactly one partial signature of every signer of one session, or of one presignature.",
         "Partial signatures of different sessions, one of them twice, or one missing.", Repaired;
     SignatureInvalid = "signature.invalid", Caller, 422, "The signature does not verify.",
         "Nothing was returned. If the partial signatures came from the nodes unaltered, one signer's part is wrong: sign again with other signers.",

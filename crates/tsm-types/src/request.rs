@@ -228,7 +228,7 @@ impl TryFrom<ChainCodeReply> for ChainCode {
     }
 }
 
-fn players(indices: &[u16]) -> Result<BTreeSet<PlayerIndex>, Failure> {
+pub(crate) fn players(indices: &[u16]) -> Result<BTreeSet<PlayerIndex>, Failure> {
     let mut players = BTreeSet::new();
     for index in indices.iter().copied().map(PlayerIndex) {
         if !players.insert(index) {
@@ -281,7 +281,7 @@ fn timeout(field: &str, text: Option<&str>) -> Result<Option<Duration>, Failure>
     }
 }
 
-fn digest(text: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) fn digest(text: &str) -> Result<Vec<u8>, Failure> {
     let digest = BASE64
         .decode(text)
         .map_err(|_| Failure::invalid_field("digest", "not standard base64 with padding"))?;

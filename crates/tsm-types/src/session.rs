@@ -9,6 +9,7 @@ use crate::failure::{Difference, Failure};
 use crate::ids::{Epoch, KeyId, SessionId};
 use crate::path::DerivationPath;
 use crate::players::{PlayerIndex, Players};
+use crate::presignatures::BatchSize;
 use crate::threshold::Threshold;
 
 /// Everything that the players of one run must agree on.
@@ -53,6 +54,17 @@ pub enum Operation {
     /// Two nodes' processes set up the state that their signatures build on. Started by the nodes
     /// themselves, never by a caller.
     SetUpPair,
+    /// The players, all holders of the key, make ECDSA presignatures.
+    GeneratePresignatures {
+        /// The key.
+        key_id: KeyId,
+        /// Epoch of the shares.
+        epoch: Epoch,
+        /// Digest of the key's certificate.
+        certificate: [u8; 32],
+        /// How many.
+        count: BatchSize,
+    },
 }
 
 impl Operation {
@@ -62,6 +74,7 @@ impl Operation {
             Operation::GenerateKey { .. } => "ecdsa.generate_key",
             Operation::SignEcdsa { .. } => "ecdsa.sign",
             Operation::SetUpPair => "pair.set_up",
+            Operation::GeneratePresignatures { .. } => "ecdsa.generate_presignatures",
         }
     }
 }
@@ -181,7 +194,27 @@ impl Operation {
                 found.compare("digest", hex::encode(&digest.0), hex::encode(&their_digest.0));
             }
             (Operation::SetUpPair, Operation::SetUpPair) => {}
-            (Operation::GenerateKey { .. } | Operation::SignEcdsa { .. } | Operation::SetUpPair, _) => {
+            (
+                Operation::GeneratePresignatures { key_id, epoch, certificate, count },
+                Operation::GeneratePresignatures {
+                    key_id: their_key,
+                    epoch: their_epoch,
+                    certificate: their_certificate,
+                    count: their_count,
+                },
+            ) => {
+                found.compare("key_id", key_id, their_key);
+                found.compare("epoch", epoch, their_epoch);
+                found.compare("certificate", hex::encode(certificate), hex::encode(their_certificate));
+                found.compare("count", count.get(), their_count.get());
+            }
+            (
+                Operation::GenerateKey { .. }
+                | Operation::SignEcdsa { .. }
+                | Operation::SetUpPair
+                | Operation::GeneratePresignatures { .. },
+                _,
+            ) => {
                 found.compare("operation", self.name(), theirs.name());
             }
         }
@@ -244,6 +277,15 @@ mod tests {
             })
         };
         let generated = made(generate(CurveId::Secp256k1, 1, None));
+        let presigned = |key: &str, epoch, certificate, count| {
+            made(Operation::GeneratePresignatures {
+                key_id: KeyId::new(key).unwrap(),
+                epoch: Epoch(epoch),
+                certificate: [certificate; 32],
+                count: BatchSize::new(count).unwrap(),
+            })
+        };
+        let four = presigned("key1", 0, 1, 4);
         vec![
             ("session_id", base.clone(), Session { id: SessionId::new("run2").unwrap(), ..base.clone() }),
             ("players", base.clone(), other_players),
@@ -254,6 +296,11 @@ mod tests {
             ("derivation_path", base.clone(), sign_field("derivation_path")),
             ("digest", base.clone(), sign_field("digest")),
             ("operation", base.clone(), generated.clone()),
+            ("operation", base.clone(), four.clone()),
+            ("key_id", four.clone(), presigned("key2", 0, 1, 4)),
+            ("epoch", four.clone(), presigned("key1", 1, 1, 4)),
+            ("certificate", four.clone(), presigned("key1", 0, 2, 4)),
+            ("count", four, presigned("key1", 0, 1, 5)),
             ("curve", generated.clone(), made(generate(CurveId::P256, 1, None))),
             ("threshold", generated.clone(), made(generate(CurveId::Secp256k1, 2, None))),
             ("key_id", generated, made(generate(CurveId::Secp256k1, 1, Some("mine")))),

@@ -15,6 +15,7 @@ mod keys;
 mod limits;
 mod pairs;
 mod pipes;
+mod presignatures;
 mod replay;
 mod secrecy;
 mod silence;

@@ -184,12 +184,31 @@ fn ecdsa_is_what_either_section_enables() {
 }
 
 #[test]
+fn presignatures_are_limited_by_the_smaller_number() {
+    let features = GOOD.find("[DKLS19.Features]").unwrap();
+    let (before, after) = (&GOOD[..features], &GOOD[GOOD.find("[Session]").unwrap()..]);
+    let limits = |sections: &str| {
+        let limits = good(&format!("{before}{sections}\n{after}")).presignatures;
+        (limits.per_request, limits.in_all)
+    };
+    assert_eq!(limits(""), (100, 5000));
+    assert_eq!(limits("[DKLS23]"), (100, 5000));
+    assert_eq!(limits("[DKLS23]\nPresigGenRequestLimit = 8\nPresigGenGlobalLimit = 20"), (8, 20));
+    assert_eq!(limits("[DKLS19]\nPresigGenRequestLimit = 9\n[DKLS23]\nPresigGenGlobalLimit = 0"), (9, 0));
+}
+
+#[test]
 fn s93_derivation_is_bounded_by_the_greater_number_of_either_section() {
     let features = GOOD.find("[DKLS19.Features]").unwrap();
     let (before, after) = (&GOOD[..features], &GOOD[GOOD.find("[Session]").unwrap()..]);
     let bounds = |sections: &str| {
         let config = good(&format!("{before}{sections}\n{after}"));
-        let settings = config.session.settings(&config.ecdsa, &config.derivation, &config.tenants);
+        let settings = config.session.settings(
+            &config.ecdsa,
+            &config.derivation,
+            &config.presignatures,
+            &config.tenants,
+        );
         (settings.min_chain_path_length, settings.derived_keys)
     };
     assert_eq!(bounds(""), (0, 1024));

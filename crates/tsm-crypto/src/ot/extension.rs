@@ -113,6 +113,14 @@ impl<C: Curve> ReceiverExtension<C> {
         (ReceiverExtension { binding, choices, rows, chi }, message)
     }
 
+    /// One part of a batch: its choice bits and rows.
+    pub(super) fn part(binding: Binding, chosen: &[u128], rows: BitMatrix) -> Self {
+        let mut choices = Secret::new([0; MAX_BLOCKS]);
+        choices.expose_mut()[..chosen.len()].copy_from_slice(chosen);
+        let chi = super::vole::chosen_sum::<C>(choices.expose());
+        ReceiverExtension { binding, choices, rows, chi }
+    }
+
     /// b = Σ g_j·β_j, the spec's χ of this pair: uniform, and the factor of the multiplication.
     pub fn chi(&self) -> &Secret<C::Scalar> {
         &self.chi
@@ -120,6 +128,11 @@ impl<C: Curve> ReceiverExtension<C> {
 }
 
 impl<C: Curve> SenderExtension<C> {
+    /// One part of a batch whose check has passed.
+    pub(super) fn part(binding: Binding, delta: u128, rows: BitMatrix) -> Self {
+        SenderExtension { binding, delta: Secret::new(delta), rows, curve: PhantomData }
+    }
+
     /// Check C2 on B's message.
     ///
     /// # Errors
@@ -228,6 +241,7 @@ pub(super) fn send<P: Purpose>(
 }
 
 /// What every hash of an extension is bound to.
+#[derive(Clone)]
 pub(super) struct Binding {
     pub(super) pair: [u8; 32],
     ssid: [u8; 32],
@@ -260,9 +274,14 @@ impl Binding {
 
     /// χ_b, one for each block of choice bits.
     pub(super) fn challenges<P: Purpose>(&self, corrections: &[u8]) -> Vec<Gf128> {
+        self.challenges_of::<P>(corrections, check_block::<P>())
+    }
+
+    /// χ_b of a batch with so many blocks of choice bits.
+    pub(super) fn challenges_of<P: Purpose>(&self, corrections: &[u8], blocks: usize) -> Vec<Gf128> {
         let mut stream =
             self.transcript::<P>(Label::ExtensionCheck).bytes("corrections", corrections).stream();
-        (0..check_block::<P>())
+        (0..blocks)
             .map(|_| {
                 let mut bytes = [0; 16];
                 stream.fill(&mut bytes);
@@ -289,7 +308,7 @@ const fn corrections_len<P: Purpose>() -> usize {
 }
 
 /// Bits of the last block of choice bits that are not choice bits become zero.
-fn clear_padding<P: Purpose>(blocks: &mut Choices) {
+pub(super) fn clear_padding<P: Purpose>(blocks: &mut Choices) {
     let padding = 128 * check_block::<P>() - P::CHOICE_BITS;
     blocks[check_block::<P>() - 1] &= u128::MAX >> padding;
 }
@@ -317,11 +336,11 @@ pub(super) fn fold(challenges: &[Gf128], rows: &BitMatrix) -> BitBlock {
     folded
 }
 
-fn append_block<P: Purpose>(bytes: &mut Vec<u8>, block: usize, value: u128) {
+pub(super) fn append_block<P: Purpose>(bytes: &mut Vec<u8>, block: usize, value: u128) {
     bytes.extend_from_slice(&value.to_le_bytes()[..block_len::<P>(block)]);
 }
 
-fn read_block<P: Purpose>(bytes: &[u8], block: usize) -> u128 {
+pub(super) fn read_block<P: Purpose>(bytes: &[u8], block: usize) -> u128 {
     let start = if block == check_block::<P>() { P::CHOICE_BITS / 8 } else { 16 * block };
     let mut value = [0; 16];
     let part = &mut value[..block_len::<P>(block)];

@@ -6,6 +6,7 @@
 //! * [`setup`]: base OT (Masny-Rindal, eprint 2019/706) in one direction, from an extension in the
 //!   other, and GGM trees; gives a [`PairState`].
 //! * [`extension`]: SoftSpokenOT (Roy, eprint 2022/192), one message from B to A.
+//! * [`batch`]: the same for many multiplications at once.
 //! * [`vole`]: random vector OLE of DKLs23 (eprint 2023/765, protocol 5.2), one message from A to B.
 //! * [`zero_share`]: additive shares of zero from the pair's common seed.
 //!
@@ -16,6 +17,7 @@
 //! What the caller must do: ask for each secret-dependent verdict inside [`PairState::judge`], and
 //! give a `ssid_full` that holds fresh randomness of both sides (rule S-54).
 
+pub mod batch;
 pub mod extension;
 pub mod pair;
 pub mod setup;
@@ -35,6 +37,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
+pub use batch::{BatchMessage, MAX_BATCH};
 pub use extension::{ExtensionContext, ExtensionMessage, ReceiverExtension, SenderExtension};
 pub use pair::{Judged, PairState, Verdict};
 pub use setup::{

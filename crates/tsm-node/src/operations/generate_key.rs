@@ -48,7 +48,9 @@ pub(crate) async fn run(
     let work = generate(node.clone(), application.clone(), session, resolved.routes, parameters, limits);
     match node.outcomes.once(node, application, &id, tag, work).await? {
         Outcome::Key(info) => Ok(KeyInfo { notices: resolved.notices, ..info }),
-        Outcome::Signed(_) => Err(Failure::new(ErrorCode::NodeFault, "a key generation gave a signature")),
+        Outcome::Signed(_) | Outcome::Presigned(_) => {
+            Err(Failure::new(ErrorCode::NodeFault, "a key generation gave something else"))
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId};
 use super::enabled;
 use crate::derived::{derive, long_enough};
 use crate::node::Inner;
+use crate::presignatures::Owner;
 
 pub(crate) async fn public_key(
     node: &Arc<Inner>,
@@ -47,6 +48,8 @@ pub(crate) async fn delete(
     key_id: &KeyId,
 ) -> Result<(), Failure> {
     node.vault.delete(application, key_id).await?;
+    // After the share: what a session puts in meanwhile, it takes out again when the share is gone.
+    node.presignatures.delete(&Owner { application: application.clone(), key_id: key_id.clone() });
     tracing::warn!(%application, %key_id, "key share deleted");
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod generate_key;
 pub(crate) mod keys;
+pub(crate) mod presignatures;
 pub(crate) mod sign;
 
 use tsm_types::{ErrorCode, Failure};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tsm_protocols::ecdsa::sign;
 use tsm_protocols::{DerivedKey, KeyShare, PerPeer};
 use tsm_transport::Route;
-use tsm_types::request::{SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Digest, ErrorCode, Failure, Operation, PlayerIndex, Session};
+use tsm_types::request::{SessionRequest, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, Digest, ErrorCode, Failure, KeyId, Operation, PlayerIndex, Session};
 
 use super::enabled;
 use crate::certificates;
@@ -40,7 +40,9 @@ pub(crate) async fn run(
     let work = sign(node.clone(), application.clone(), signer, session, resolved.routes, limits);
     match node.outcomes.once(node, application, &id, tag, work).await? {
         Outcome::Signed(signed) => Ok(Signed { notices: resolved.notices, ..signed }),
-        Outcome::Key(_) => Err(Failure::new(ErrorCode::NodeFault, "a signing session gave a key")),
+        Outcome::Key(_) | Outcome::Presigned(_) => {
+            Err(Failure::new(ErrorCode::NodeFault, "a signing session gave something else"))
+        }
     }
 }
 
@@ -60,15 +62,39 @@ async fn load(
     request: &SignEcdsa,
     resolved: &Resolved,
 ) -> Result<(Signer, Session), Failure> {
-    let players = &resolved.players;
     long_enough(node, &request.path)?;
-    let share = match node.vault.key(application, &request.key_id).await? {
+    let share = load_share(node, application, &request.key_id, &request.session, resolved).await?;
+    let certificate = &share.certificate;
+    let digest = Digest::new(request.digest.clone(), certificate.curve)?;
+    let key = derive(node, certificate, &request.path).await?;
+    let operation = Operation::SignEcdsa {
+        key_id: request.key_id.clone(),
+        epoch: certificate.epoch,
+        certificate: certificate.digest(),
+        path: request.path.clone(),
+        digest: digest.clone(),
+    };
+    let players = resolved.players.clone();
+    let session = Session { id: request.session.id.clone(), operation, players };
+    Ok((Signer { share, key, digest }, session))
+}
+
+/// The share of a key, if the session's players are enough of its holders.
+pub(super) async fn load_share(
+    node: &Arc<Inner>,
+    application: &ApplicationId,
+    key_id: &KeyId,
+    session: &SessionRequest,
+    resolved: &Resolved,
+) -> Result<KeyShare, Failure> {
+    let players = &resolved.players;
+    let share = match node.vault.key(application, key_id).await? {
         Some(share) => share,
         None => {
-            let patience = node.limits(&request.session).connect;
-            certificates::catch_up(node, application, &request.key_id, resolved, patience).await?;
-            let share = node.vault.key(application, &request.key_id).await?;
-            share.ok_or_else(|| key_not_found(&request.key_id))?
+            let patience = node.limits(session).connect;
+            certificates::catch_up(node, application, key_id, resolved, patience).await?;
+            let share = node.vault.key(application, key_id).await?;
+            share.ok_or_else(|| key_not_found(key_id))?
         }
     };
     let certificate = &share.certificate;
@@ -76,14 +102,13 @@ async fn load(
         let Some(holder) = certificate.holders.key(player) else {
             return Err(Failure::new(
                 ErrorCode::KeyOtherHolder,
-                format!("player {player} holds no share of key {}", request.key_id),
+                format!("player {player} holds no share of key {key_id}"),
             )
             .about(player, "not a holder"));
         };
         if holder != key {
             let detail = format!(
-                "player {player} holds its share of key {} under public key {}; this session gives {}",
-                request.key_id,
+                "player {player} holds its share of key {key_id} under public key {}; this session gives {}",
                 holder.fingerprint(),
                 key.fingerprint()
             );
@@ -95,17 +120,7 @@ async fn load(
     if players.len() < certificate.threshold.signers_required() {
         return Err(Failure::signers_too_few(players.len(), certificate.threshold));
     }
-    let digest = Digest::new(request.digest.clone(), certificate.curve)?;
-    let key = derive(node, certificate, &request.path).await?;
-    let operation = Operation::SignEcdsa {
-        key_id: request.key_id.clone(),
-        epoch: certificate.epoch,
-        certificate: certificate.digest(),
-        path: request.path.clone(),
-        digest: digest.clone(),
-    };
-    let session = Session { id: request.session.id.clone(), operation, players: players.clone() };
-    Ok((Signer { share, key, digest }, session))
+    Ok(share)
 }
 
 async fn sign(
@@ -123,13 +138,7 @@ async fn sign(
 
 async fn make_partial(node: &Arc<Inner>, running: &mut Running, signer: Signer) -> Result<Outcome, Failure> {
     let context = running.context().clone();
-    let mut pairs = std::collections::BTreeMap::new();
-    for peer in context.peers() {
-        let state = running.attend(node.pairs.ready(node, peer, context.key_of(peer))).await?;
-        pairs.insert(peer, state);
-    }
-    let pairs = PerPeer::collect(&context.peers(), pairs)
-        .ok_or_else(|| Failure::new(ErrorCode::NodeFault, "a peer has no shared state"))?;
+    let pairs = pair_states(node, running).await?;
     let step = running
         .compute(SIGN, 0, move |rng| {
             let Signer { share, key, digest } = signer;
@@ -140,4 +149,19 @@ async fn make_partial(node: &Arc<Inner>, running: &mut Running, signer: Signer) 
     let partial = running.drive(SIGN, step).await?;
     let partial_signature = borsh::to_vec(&partial).expect("encoding to memory cannot fail");
     Ok(Outcome::Signed(Signed { partial_signature, notices: Vec::new() }))
+}
+
+/// The state of every pair of the session, set up where there is none.
+pub(super) async fn pair_states(
+    node: &Arc<Inner>,
+    running: &mut Running,
+) -> Result<PerPeer<sign::PairStates>, Failure> {
+    let context = running.context().clone();
+    let mut pairs = std::collections::BTreeMap::new();
+    for peer in context.peers() {
+        let state = running.attend(node.pairs.ready(node, peer, context.key_of(peer))).await?;
+        pairs.insert(peer, state);
+    }
+    PerPeer::collect(&context.peers(), pairs)
+        .ok_or_else(|| Failure::new(ErrorCode::NodeFault, "a peer has no shared state"))
 }

@@ -1,3 +1,4 @@
 //! Threshold ECDSA with DKLs23.
 
+pub mod presign;
 pub mod sign;

@@ -7,6 +7,7 @@ use aws_lc_rs::signature::{
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use sha2::Digest as _;
 use tsm_crypto::ecdsa::Signature;
+use tsm_protocols::Certificate;
 use tsm_types::{CurveId, Digest};
 
 use crate::support::*;
@@ -51,12 +52,18 @@ fn sign_and_verify(shares: &Shares, signers: &[u16], seed: u64) {
     let session = sign_session(&format!("sign{seed}"), shares, &digest, signers);
     let partials = all(run_sign(&session, shares, &PAIRS, seed, honest));
     let signature = joined(&partials);
+    verify_everywhere(certificate, &digest, message.as_bytes(), &signature);
+}
+
+/// Has a signature verified by everybody who knows the curve.
+fn verify_everywhere(certificate: &Certificate, digest: &Digest, message: &[u8], signature: &Signature) {
+    let curve = certificate.curve;
     let der = certificate.public_key_der();
     assert!(tsm_crypto::ecdsa::verify(curve, &der, digest.as_bytes(), signature.der()));
-    assert!(aws_lc_verifies(curve, &der, message.as_bytes(), &signature));
-    assert!(!aws_lc_verifies(curve, &der, b"another message", &signature));
+    assert!(aws_lc_verifies(curve, &der, message, signature));
+    assert!(!aws_lc_verifies(curve, &der, b"another message", signature));
     if curve == CurveId::Secp256k1 {
-        libsecp256k1_verifies(&certificate.public_key, &digest, &signature);
+        libsecp256k1_verifies(&certificate.public_key, digest, signature);
     }
 }
 
@@ -83,4 +90,45 @@ fn keys_on_the_nist_curves_sign() {
         sign_and_verify(&shares, &[5, 9], 2000);
         sign_and_verify(&shares, &[0, 5, 9], 3000);
     }
+}
+
+/// Makes presignatures and has a signature of each verified.
+fn presign_and_verify(shares: &Shares, signers: &[u16], count: u64, seed: u64) {
+    let certificate = &shares.values().next().unwrap().certificate;
+    let session = presign_session(&format!("presign{seed}"), shares, count, signers);
+    let made = all(run_presign(&session, shares, &PAIRS, seed, honest));
+    let mut number = 0;
+    for presignatures in each(made) {
+        let message = format!("message {seed}.{number} of {signers:?}");
+        let digest = hash(certificate.curve, message.as_bytes());
+        let signature = joined(&use_all(presignatures, &digest, None));
+        verify_everywhere(certificate, &digest, message.as_bytes(), &signature);
+        number += 1;
+    }
+    assert_eq!(number, count);
+}
+
+#[test]
+fn presignatures_of_every_large_enough_set_of_holders_give_signatures_that_others_verify() {
+    let mut seed = 50_000;
+    for n in 2..=4 {
+        let holders = &INDICES[..n];
+        for t in 1..n {
+            let shares = generate(CurveId::Secp256k1, t as u64, holders);
+            for signers in subsets(holders, t + 1) {
+                seed += 1000;
+                presign_and_verify(&shares, &signers, 2, seed);
+            }
+        }
+    }
+}
+
+#[test]
+fn presignatures_on_the_nist_curves_and_in_the_largest_batch_give_signatures() {
+    for curve in [CurveId::P256, CurveId::P384, CurveId::P521] {
+        let shares = generate(curve, 1, &[0, 5, 9]);
+        presign_and_verify(&shares, &[0, 9], 2, 1000);
+        presign_and_verify(&shares, &[0, 5, 9], 1, 2000);
+    }
+    presign_and_verify(&generate(CurveId::Secp256k1, 1, &[0, 5]), &[0, 5], 100, 3000);
 }

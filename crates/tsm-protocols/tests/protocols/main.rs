@@ -9,6 +9,7 @@ mod keygen;
 mod model;
 mod mutations;
 mod pairs;
+mod presigning;
 mod rounds;
 mod signing;
 mod support;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use num_bigint::BigUint;
 use rand_core::Rng;
 use tsm_crypto::hedged::test_rng;
-use tsm_crypto::{Curve, P256, P384, P521, Secp256k1};
+use tsm_crypto::{Curve, Label, P256, P384, P521, Secp256k1, Transcript};
 use tsm_protocols::ecdsa::sign::MultiplyMessage;
 use tsm_protocols::keygen::OpenMessage;
 use tsm_types::CurveId;
@@ -334,4 +334,97 @@ fn the_model_of_signing_computes_the_same_nonces_partial_signatures_and_signatur
     signing_agrees::<Secp256k1>(&[0, 9]);
     signing_agrees::<Secp256k1>(&[0, 5, 9]);
     signing_agrees::<P256>(&[5, 9]);
+}
+
+/// Presignatures of two or three holders and a signature of each, under a derived key.
+fn presigning_agrees<C: Curve>(signers: &[u16]) {
+    let model = Model::new(C::ID);
+    let (q, seed, count) = (&model.q, 6000, 2);
+    let shares = generate(C::ID, 1, &[0, 5, 9]);
+    let certificate = shares[&p(0)].certificate.clone();
+    let session = presign_session("model", &shares, count, signers);
+    let made = all(run_presign(&session, &shares, &PAIRS, seed, honest));
+    let numbered: Vec<(u64, Int)> = shares
+        .iter()
+        .map(|(player, share)| {
+            let number = share.certificate.holders.share_number(*player).unwrap();
+            (number, Int::from_bytes_be(share.secret.expose()))
+        })
+        .collect();
+    let x = model.interpolate(&numbered);
+    // r_i and φ_i of each presignature in turn, drawn again.
+    let mut rngs: Vec<_> = signers.iter().map(|i| test_rng(seed + u64::from(*i))).collect();
+    for (number, presignatures) in each(made).enumerate() {
+        let (mut nonce, mut mask) = (Int::ZERO, Int::ZERO);
+        for rng in &mut rngs {
+            nonce = (nonce + model.draw(rng)) % q;
+            mask = (mask + model.draw(rng)) % q;
+        }
+        let digest = digest(C::ID, 0x5a + number as u8);
+        let epsilon = model.draw(&mut test_rng(77));
+        let tweak = padded(&epsilon, model.bytes);
+        let (first_id, key_id) = (presignatures[&p(signers[0])].public().id(), &certificate.key_id);
+        let partials = use_all(presignatures, &digest, Some(&tweak));
+
+        // δ, from the fields of step 5.2; R is the sum of what was drawn.
+        let point = |point: &Point| encoded(point, model.bytes);
+        let derived = (&x + &epsilon) % q;
+        let derived_point = model.mul(&derived, &model.g);
+        let mut wide = vec![0; model.wide];
+        Transcript::new(Label::Presignature)
+            .bytes("purpose", b"ecdsa")
+            .bytes("curve", C::ID.name().as_bytes())
+            .bytes("presignature", &first_id.0)
+            .bytes("certificate", &certificate.digest())
+            .bytes("key_id", key_id.as_str().as_bytes())
+            .number("epoch", 0)
+            .bytes("derived key", &point(&derived_point))
+            .scalar::<C>("tweak", &C::decode_scalar(&tweak).unwrap())
+            .bytes("R", &point(&model.mul(&nonce, &model.g)))
+            .bytes("digest", digest.as_bytes())
+            .bytes("signers", &borsh::to_vec(&session.players).unwrap())
+            .fill(&mut wide);
+        let delta = Int::from_bytes_be(&wide) % q;
+        let shifted = (&nonce + &delta) % q;
+        let r_point = model.mul(&shifted, &model.g);
+        let r = r_point.clone().unwrap().0 % q;
+        let h = Int::from_bytes_be(digest.as_bytes()) % q;
+
+        let (mut w_sum, mut u_sum) = (Int::ZERO, Int::ZERO);
+        for partial in partials.values() {
+            assert_eq!(model.decode(&partial.common.r_point), r_point);
+            assert_eq!(model.decode(&partial.common.public_key), derived_point);
+            w_sum = (w_sum + Int::from_bytes_be(&partial.w)) % q;
+            u_sum = (u_sum + Int::from_bytes_be(&partial.u)) % q;
+        }
+        // Σ u' = (Σ r + δ)(Σ φ) and Σ w = (Σ φ)(h + r'·(x + ε)).
+        assert_eq!(u_sum, &shifted * &mask % q);
+        assert_eq!(w_sum, &mask * ((&h + &r * &derived) % q) % q);
+        let mut s = (&h + &r * &derived) % q * model.inverse(&shifted) % q;
+        if C::LOW_S && s > q / 2u8 {
+            s = q - s;
+        }
+        let fixed = joined(&partials).fixed();
+        assert_eq!(Int::from_bytes_be(&fixed[..model.bytes]), r);
+        assert_eq!(Int::from_bytes_be(&fixed[model.bytes..]), s);
+    }
+}
+
+/// Big endian, as long as a scalar.
+fn padded(number: &Int, bytes: usize) -> Vec<u8> {
+    let short = number.to_bytes_be();
+    [vec![0; bytes - short.len()], short].concat()
+}
+
+/// SEC1 compressed.
+fn encoded(point: &Point, bytes: usize) -> Vec<u8> {
+    let (x, y) = point.as_ref().unwrap();
+    [vec![2 + u8::from(y.bit(0))], padded(x, bytes)].concat()
+}
+
+#[test]
+fn the_model_of_presigning_computes_the_same_sums_and_signatures() {
+    presigning_agrees::<Secp256k1>(&[0, 9]);
+    presigning_agrees::<Secp256k1>(&[0, 5, 9]);
+    presigning_agrees::<P256>(&[5, 9]);
 }

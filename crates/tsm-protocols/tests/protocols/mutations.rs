@@ -160,3 +160,37 @@ fn s27_mutated_set_up_flights_never_panic_or_frame_anybody() {
         assert_nobody_framed(&outcome, number);
     }
 }
+
+#[test]
+fn s27_mutated_presigning_messages_never_panic_give_a_wrong_signature_or_frame_anybody() {
+    let shares = generate(CurveId::Secp256k1, 1, &PLAYERS);
+    let key = shares[&p(0)].certificate.public_key_der();
+    let digest = digest(CurveId::Secp256k1, 0x42);
+    let session = presign_session("presign", &shares, 2, &PLAYERS);
+    let mut rng = test_rng(15);
+    let mut pairs = Pairs::fresh(&PLAYERS);
+    let mut earlier = Recording::new();
+    all(run_presign(&session, &shares, &pairs, 1, recorder(&mut earlier)));
+    for number in 0..45 {
+        let mutation = Mutation::random(&mut rng, 3);
+        let outcome =
+            run_presign(&session, &shares, &pairs, 100, |message| mutation.apply(message, &earlier));
+        assert_nobody_framed(&outcome, number);
+        assert!(!pairs.between(0, 9).is_burned() && !pairs.between(9, 0).is_burned(), "mutation {number}");
+        let made: BTreeMap<_, _> =
+            outcome.into_iter().filter_map(|(player, result)| Some((player, result?.ok()?))).collect();
+        if made.len() == PLAYERS.len() {
+            for presignatures in each(made) {
+                let parts: Vec<_> = use_all(presignatures, &digest, None).into_values().collect();
+                if let Ok(signature) = join(digest.as_bytes(), &parts) {
+                    assert!(verify(CurveId::Secp256k1, &key, digest.as_bytes(), signature.der()));
+                }
+            }
+        }
+        if pairs.between(0, CHEAT).is_burned() || pairs.between(9, CHEAT).is_burned() {
+            pairs = Pairs::fresh(&PLAYERS);
+            earlier.clear();
+            all(run_presign(&session, &shares, &pairs, 1, recorder(&mut earlier)));
+        }
+    }
+}

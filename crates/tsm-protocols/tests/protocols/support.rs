@@ -8,12 +8,14 @@ use tsm_crypto::IdentityKey;
 use tsm_crypto::ecdsa::{PartialSignature, Signature, join};
 use tsm_crypto::hedged::test_rng;
 use tsm_crypto::ot::PairState;
+use tsm_protocols::ecdsa::presign::{self, Presignature};
 use tsm_protocols::ecdsa::sign;
 use tsm_protocols::keygen::{self, KeygenParameters, ProvisionalKey};
 use tsm_protocols::testing::{InFlight, run_cluster};
 use tsm_protocols::{Abort, Class, Context, KeyShare, PerPeer, SignedCertificate, Step, pair};
 use tsm_types::{
-    CurveId, DerivationPath, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold,
+    BatchSize, CurveId, DerivationPath, Digest, Operation, PlayerIndex, Players, Session, SessionId,
+    Threshold,
 };
 
 /// Neither contiguous nor starting at one, so that a player index is never mistaken for a share
@@ -89,7 +91,9 @@ pub(crate) fn parameters(session: &Session) -> KeygenParameters {
         Operation::GenerateKey { curve, threshold, key_id } => {
             KeygenParameters { curve: *curve, threshold: *threshold, key_id: key_id.clone() }
         }
-        Operation::SignEcdsa { .. } | Operation::SetUpPair => panic!("not a key generation"),
+        Operation::SignEcdsa { .. } | Operation::SetUpPair | Operation::GeneratePresignatures { .. } => {
+            panic!("not a key generation")
+        }
     }
 }
 
@@ -234,6 +238,74 @@ pub(crate) fn run_sign(
     tamper: impl FnMut(InFlight<'_>),
 ) -> Outcome<PartialSignature> {
     run_cluster(sign_starts(session, shares, pairs, seed), &mut test_rng(seed), tamper)
+}
+
+// Presigning.
+
+pub(crate) fn presign_session(id: &str, shares: &Shares, count: u64, signers: &[u16]) -> Session {
+    let certificate = &shares.values().next().unwrap().certificate;
+    let operation = Operation::GeneratePresignatures {
+        key_id: certificate.key_id.clone(),
+        epoch: certificate.epoch,
+        certificate: certificate.digest(),
+        count: BatchSize::new(count).unwrap(),
+    };
+    session(id, operation, signers)
+}
+
+pub(crate) type Presigned = Vec<Presignature>;
+
+/// First steps of all signers. Player i draws from the generator seeded with `seed` + i.
+pub(crate) fn presign_starts(
+    session: &Session,
+    shares: &Shares,
+    pairs: &Pairs,
+    seed: u64,
+) -> BTreeMap<PlayerIndex, Step<Presigned>> {
+    let Operation::GeneratePresignatures { count, .. } = session.operation else { panic!("another session") };
+    contexts(session)
+        .into_iter()
+        .map(|(player, context)| {
+            let mut rng = test_rng(seed + u64::from(player.0));
+            let step =
+                presign::start(&context, &shares[&player], count, pairs.of(&context), &mut rng).unwrap();
+            (player, step)
+        })
+        .collect()
+}
+
+pub(crate) fn run_presign(
+    session: &Session,
+    shares: &Shares,
+    pairs: &Pairs,
+    seed: u64,
+    tamper: impl FnMut(InFlight<'_>),
+) -> Outcome<Presigned> {
+    run_cluster(presign_starts(session, shares, pairs, seed), &mut test_rng(seed), tamper)
+}
+
+/// The parts of all signers, of one presignature of each.
+pub(crate) fn use_all(
+    presignatures: BTreeMap<PlayerIndex, Presignature>,
+    digest: &Digest,
+    tweak: Option<&[u8]>,
+) -> BTreeMap<PlayerIndex, PartialSignature> {
+    let sign = |(player, presignature): (PlayerIndex, Presignature)| {
+        let prepared = presignature.public().prepare(digest, tweak).unwrap();
+        (player, presignature.sign(&prepared))
+    };
+    presignatures.into_iter().map(sign).collect()
+}
+
+/// Takes presignature after presignature from what all signers made.
+pub(crate) fn each(
+    made: BTreeMap<PlayerIndex, Presigned>,
+) -> impl Iterator<Item = BTreeMap<PlayerIndex, Presignature>> {
+    let mut made: BTreeMap<PlayerIndex, std::vec::IntoIter<Presignature>> =
+        made.into_iter().map(|(player, presignatures)| (player, presignatures.into_iter())).collect();
+    std::iter::from_fn(move || {
+        made.iter_mut().map(|(player, rest)| rest.next().map(|first| (*player, first))).collect()
+    })
 }
 
 pub(crate) fn digest(curve: CurveId, byte: u8) -> Digest {

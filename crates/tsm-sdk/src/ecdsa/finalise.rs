@@ -8,7 +8,7 @@ use crate::public_key::PublicKey;
 /// More bytes than any partial signature has: 32 signers on P-521 take a quarter of it.
 const MAX_PARTIAL_BYTES: usize = 2048;
 
-/// Joins the partial signatures of all signers of one session to a signature of `digest`.
+/// Joins the partial signatures of all signers of one session, or of one presignature, to a signature of `digest`.
 ///
 /// The signature has been verified under the key that the partial signatures name. Where the nodes
 /// are not trusted to name the right one, use [`finalise_for`].

@@ -9,7 +9,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use tsm_node::WIRE_VERSION;
-use tsm_types::api::{API_VERSION, GenerateKeyBody, MAX_BODY_BYTES, ReadyReply, SignBody, VersionReply};
+use tsm_types::api::{
+    API_VERSION, GenerateKeyBody, GeneratePresignaturesBody, MAX_BODY_BYTES, ReadyReply, SignBody,
+    SignWithPresignatureBody, VersionReply,
+};
+use tsm_types::presignatures::{
+    GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
+};
 use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex};
 
@@ -69,6 +75,39 @@ impl Node for InProcess {
         let engine = self.engine()?;
         let request = bounded(&body).and_then(|()| SignEcdsa::try_from(body)).map_err(|f| self.at(f))?;
         engine.sign(&self.application, request).await.map_err(|failure| self.at(failure))
+    }
+
+    async fn generate_presignatures(
+        &self,
+        body: GeneratePresignaturesBody,
+        _: Option<Duration>,
+    ) -> Result<Presigned, Failure> {
+        let engine = self.engine()?;
+        let request = bounded(&body).and_then(|()| GeneratePresignatures::try_from(body));
+        let request = request.map_err(|failure| self.at(failure))?;
+        let made = engine.generate_presignatures(&self.application, request).await;
+        made.map_err(|failure| self.at(failure))
+    }
+
+    async fn sign_with_presignature(
+        &self,
+        body: SignWithPresignatureBody,
+    ) -> Result<SignedWithPresignature, Failure> {
+        let engine = self.engine()?;
+        let request = bounded(&body).and_then(|()| SignWithPresignature::try_from(body));
+        let request = request.map_err(|failure| self.at(failure))?;
+        let signed = engine.sign_with_presignature(&self.application, request).await;
+        signed.map_err(|failure| self.at(failure))
+    }
+
+    async fn count_presignatures(&self, key_id: &KeyId) -> Result<Vec<PresignatureSet>, Failure> {
+        let sets = self.engine()?.count_presignatures(&self.application, key_id).await;
+        sets.map_err(|failure| self.at(failure))
+    }
+
+    async fn delete_presignatures(&self, key_id: &KeyId) -> Result<u64, Failure> {
+        let deleted = self.engine()?.delete_presignatures(&self.application, key_id).await;
+        deleted.map_err(|failure| self.at(failure))
     }
 
     async fn key_info(&self, key_id: &KeyId, path: &DerivationPath) -> Result<KeyInfo, Failure> {

@@ -5,7 +5,8 @@
 use std::time::Duration;
 
 use tsm_sdk::{
-    Client, CurveId, ErrorCode, Failure, IdentityKey, PlayerIndex, SessionConfig, generate_identity,
+    Client, CurveId, ErrorCode, Failure, IdentityKey, PlayerIndex, PresignatureSet, SessionConfig,
+    generate_identity,
 };
 
 use crate::players::{DIGEST, Kind, Player, both_parts, knows, make_key, session, sign, toml};
@@ -28,6 +29,8 @@ for_both_kinds! {
     a_derived_key_signs_and_is_what_is_derived_without_a_node,
     a_path_shorter_than_configured_is_refused_by_every_call_that_takes_one,
     on_every_curve,
+    presignatures_go_there_and_back,
+    presignatures_that_cannot_be_used_have_their_codes,
     what_the_caller_can_repair_has_its_code,
     what_the_configuration_forbids_has_its_code,
     a_session_that_players_see_differently_names_the_field,
@@ -182,6 +185,80 @@ async fn on_every_curve(kind: Kind) {
     }
 }
 
+async fn presignatures_go_there_and_back(kind: Kind) {
+    let two = Two::start(kind).await;
+    let key = make_key(two.client(), &two.peer.client, &of_both()).await.unwrap();
+    let (own, others) = (two.client().ecdsa(), two.peer.client.ecdsa());
+    let session = of_both();
+    let (made, same) = tokio::join!(
+        own.generate_presignatures(&session, &key.key_id, 3),
+        others.generate_presignatures(&session, &key.key_id, 3),
+    );
+    let made = made.unwrap();
+    assert_eq!((made.presignature_ids.len(), &made), (3, &same.unwrap()));
+    let held = |count| vec![PresignatureSet { players: vec![0, 1], count }];
+    assert_eq!(own.count_presignatures(&key.key_id).await.unwrap(), held(3));
+
+    // One node chooses, the other is asked for the same.
+    let first = own.sign_with_presignature(&key.key_id, None, None, &[], &DIGEST).await.unwrap();
+    assert_eq!((&first.presignature_id, &first.players[..]), (&made.presignature_ids[0], &[0, 1][..]));
+    let id = Some(first.presignature_id.as_str());
+    let second = others.sign_with_presignature(&key.key_id, id, Some(&[0, 1]), &[], &DIGEST).await.unwrap();
+    let parts = [&first.partial_signature, &second.partial_signature];
+    tsm_sdk::ecdsa::finalise_for(&key.public_key, &DIGEST, &parts).unwrap();
+    assert_eq!(own.sign_with_presignature(&key.key_id, id, None, &[], &DIGEST).await.unwrap(), first);
+
+    // Parts of different presignatures do not join.
+    let other = others.sign_with_presignature(&key.key_id, None, None, &[], &DIGEST).await.unwrap();
+    let mixed = [&first.partial_signature, &other.partial_signature];
+    let refused = tsm_sdk::ecdsa::finalise(&DIGEST, &mixed).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::PartialsInvalid);
+    assert!(refused.detail.contains("presignature"), "{refused}");
+
+    assert_eq!(own.count_presignatures(&key.key_id).await.unwrap(), held(2));
+    assert_eq!(own.delete_presignatures(&key.key_id).await.unwrap(), 2);
+    assert!(own.count_presignatures(&key.key_id).await.unwrap().is_empty());
+}
+
+async fn presignatures_that_cannot_be_used_have_their_codes(kind: Kind) {
+    let limits = "[DKLS23]\nPresigGenRequestLimit = 2\nPresigGenGlobalLimit = 1\n";
+    let two = Two::start_with(kind, limits).await;
+    let key = make_key(two.client(), &two.peer.client, &of_both()).await.unwrap();
+    let (own, others) = (two.client().ecdsa(), two.peer.client.ecdsa());
+    for (count, code) in [
+        (0, ErrorCode::RequestInvalidField),
+        (101, ErrorCode::RequestInvalidField),
+        (3, ErrorCode::PresignatureLimit),
+        (2, ErrorCode::PresignatureLimit),
+    ] {
+        let refused = own.generate_presignatures(&of_both(), &key.key_id, count).await.unwrap_err();
+        assert_eq!(refused.code, code, "{refused}");
+    }
+    let session = of_both();
+    let (made, _) = tokio::join!(
+        own.generate_presignatures(&session, &key.key_id, 1),
+        others.generate_presignatures(&session, &key.key_id, 1),
+    );
+    let id = &made.unwrap().presignature_ids[0];
+    let unknown = "00".repeat(32);
+    for (key_id, id, path, digest, code) in [
+        ("absent", Some(id.as_str()), &[][..], &DIGEST[..], ErrorCode::PresignatureNotFound),
+        (&key.key_id, Some(&unknown), &[], &DIGEST, ErrorCode::PresignatureNotFound),
+        (&key.key_id, Some("any"), &[], &DIGEST, ErrorCode::RequestInvalidField),
+        (&key.key_id, Some(id), &[1 << 31], &DIGEST, ErrorCode::PathHardened),
+        (&key.key_id, Some(id), &[], &DIGEST[1..], ErrorCode::DigestInvalid),
+        (&key.key_id, Some(id), &[], &[0; 32], ErrorCode::DigestInvalid),
+    ] {
+        let refused = own.sign_with_presignature(key_id, id, None, path, digest).await.unwrap_err();
+        assert_eq!(refused.code, code, "{refused}");
+    }
+    own.sign_with_presignature(&key.key_id, Some(id), None, &[], &DIGEST).await.unwrap();
+    let used = own.sign_with_presignature(&key.key_id, Some(id), None, &[], &[8; 32]).await.unwrap_err();
+    assert_eq!(used.code, ErrorCode::PresignatureUsed);
+    assert_eq!(own.count_presignatures("absent").await.unwrap_err().code, ErrorCode::KeyNotFound);
+    assert_eq!(own.delete_presignatures("absent").await.unwrap_err().code, ErrorCode::KeyNotFound);
+}
+
 async fn what_the_caller_can_repair_has_its_code(kind: Kind) {
     let two = Two::start(kind).await;
     let key = make_key(two.client(), &two.peer.client, &of_both()).await.unwrap();
@@ -247,6 +324,8 @@ async fn what_the_configuration_forbids_has_its_code(kind: Kind) {
         ecdsa.generate_key(&of_both(), 1, CurveId::P256, None).await.unwrap_err(),
         ecdsa.key_info("key1", &[]).await.unwrap_err(),
         ecdsa.chain_code("key1", &[]).await.unwrap_err(),
+        ecdsa.generate_presignatures(&of_both(), "key1", 1).await.unwrap_err(),
+        ecdsa.sign_with_presignature("key1", None, None, &[], &DIGEST).await.unwrap_err(),
     ];
     assert!(disabled.iter().all(|failure| failure.code == ErrorCode::OperationDisabled), "{disabled:?}");
 

@@ -17,9 +17,13 @@ use tsm_crypto::hedged::test_rng;
 use tsm_crypto::{Curve, CurveId, IdentityKey, Secp256k1, with_curve};
 use tsm_server::api::{About, NodeApi};
 use tsm_server::auth::{ApiKeyEntry, ApiKeys};
+use tsm_types::presignatures::{
+    GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
+};
 use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
 use tsm_types::{
-    ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey, Threshold,
+    ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey, PresignatureId,
+    Threshold,
 };
 
 /// Logs in to application `a`.
@@ -32,6 +36,10 @@ pub(crate) const KEY_OF_B: &str = "api-key-of-b";
 pub(crate) enum Call {
     GenerateKey(GenerateKey),
     Sign(SignEcdsa),
+    GeneratePresignatures(GeneratePresignatures),
+    SignWithPresignature(SignWithPresignature),
+    CountPresignatures(KeyId),
+    DeletePresignatures(KeyId),
     PublicKey(KeyId, DerivationPath),
     ChainCode(KeyId, DerivationPath),
     ListKeys,
@@ -147,6 +155,54 @@ impl NodeApi for FakeNode {
         let nonce = Secp256k1::random_scalar(&mut test_rng(8));
         let partial = partial_of_whole_key::<Secp256k1>(&secret, &nonce, &request.digest);
         Ok(Signed { partial_signature: borsh::to_vec(&partial).unwrap(), notices: vec!["signed".into()] })
+    }
+
+    async fn generate_presignatures(
+        &self,
+        application: &ApplicationId,
+        request: GeneratePresignatures,
+    ) -> Result<Presigned, Failure> {
+        self.play(application, Call::GeneratePresignatures(request.clone())).await?;
+        let ids = (0..request.count.get()).map(|number| PresignatureId([number as u8; 32]));
+        Ok(Presigned { presignature_ids: ids.collect(), notices: vec!["made".into()] })
+    }
+
+    async fn sign_with_presignature(
+        &self,
+        application: &ApplicationId,
+        request: SignWithPresignature,
+    ) -> Result<SignedWithPresignature, Failure> {
+        self.play(application, Call::SignWithPresignature(request.clone())).await?;
+        let secret = Secp256k1::random_scalar(&mut test_rng(7));
+        let nonce = Secp256k1::random_scalar(&mut test_rng(8));
+        let partial = partial_of_whole_key::<Secp256k1>(&secret, &nonce, &request.digest);
+        Ok(SignedWithPresignature {
+            presignature_id: request.presignature_id.unwrap_or(PresignatureId([9; 32])),
+            players: vec![PlayerIndex(0)],
+            partial_signature: borsh::to_vec(&partial).unwrap(),
+        })
+    }
+
+    async fn count_presignatures(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+    ) -> Result<Vec<PresignatureSet>, Failure> {
+        self.play(application, Call::CountPresignatures(key_id.clone())).await?;
+        let set = |players: &[u16], count| PresignatureSet {
+            players: players.iter().copied().map(PlayerIndex).collect(),
+            count,
+        };
+        Ok(vec![set(&[0, 1], 3), set(&[0, 1, 2], 4)])
+    }
+
+    async fn delete_presignatures(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+    ) -> Result<u64, Failure> {
+        self.play(application, Call::DeletePresignatures(key_id.clone())).await?;
+        Ok(7)
     }
 
     async fn public_key(

@@ -2,6 +2,7 @@
 
 mod chain_code;
 mod generate_key;
+mod presign;
 mod public_key;
 mod sign;
 mod verify;
@@ -15,10 +16,11 @@ use crate::output::OutputArgs;
 pub(crate) use generate_key::generate_key;
 pub(crate) use sign::{key_info, sign};
 
-/// Make ECDSA keys and signatures
+/// Make ECDSA keys, presignatures and signatures
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ecdsa {
     GenerateKey(generate_key::GenerateKey),
+    Presign(presign::Presign),
     Sign(sign::Sign),
     PublicKey(public_key::ShowPublicKey),
     ChainCode(chain_code::ShowChainCode),
@@ -29,6 +31,7 @@ impl Ecdsa {
     pub(crate) async fn run(self) -> Result<(), CommandError> {
         match self {
             Ecdsa::GenerateKey(command) => command.run().await,
+            Ecdsa::Presign(command) => command.run().await,
             Ecdsa::Sign(command) => command.run().await,
             Ecdsa::PublicKey(command) => command.run().await,
             Ecdsa::ChainCode(command) => command.run().await,
@@ -39,6 +42,7 @@ impl Ecdsa {
     pub(crate) fn output(&self) -> OutputArgs {
         match self {
             Ecdsa::GenerateKey(command) => command.output,
+            Ecdsa::Presign(command) => command.output,
             Ecdsa::Sign(command) => command.output,
             Ecdsa::PublicKey(command) => command.output,
             Ecdsa::ChainCode(command) => command.output,

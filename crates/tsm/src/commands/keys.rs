@@ -1,5 +1,7 @@
 //! `tsm keys`: the keys of nodes, whatever they sign.
 
+mod presignatures;
+
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
@@ -9,11 +11,12 @@ use crate::error::{CommandError, EXIT_CODES};
 use crate::nodes::NodeArgs;
 use crate::output::OutputArgs;
 
-/// List keys, delete key shares
+/// List keys, delete key shares, count presignatures
 #[derive(Debug, Subcommand)]
 pub(crate) enum Keys {
     List(List),
     Delete(Delete),
+    Presignatures(presignatures::Presignatures),
 }
 
 /// List the keys that the nodes hold shares of
@@ -56,6 +59,7 @@ impl Keys {
         match self {
             Keys::List(command) => command.run().await,
             Keys::Delete(command) => command.run().await,
+            Keys::Presignatures(command) => command.run().await,
         }
     }
 
@@ -63,6 +67,7 @@ impl Keys {
         match self {
             Keys::List(command) => command.output,
             Keys::Delete(command) => command.output,
+            Keys::Presignatures(command) => command.output,
         }
     }
 }

@@ -10,8 +10,8 @@ use tsm_crypto::ecdsa::{Common, PARTIAL_VERSION, PartialSignature};
 use tsm_crypto::ot::{Judged, PairState, ReceiverExtension};
 use tsm_crypto::{CryptoRng, Curve, NonIdentityPoint, Secret};
 
-use super::commit::commitment_context;
-use super::multiply::{MultiplyBroadcast, MultiplyMessage};
+use super::commit::{NONCE, commitment_context};
+use super::multiply::{MultiplyBroadcast, MultiplyMessage, MultiplyPrivate};
 use super::{Run, abort_of};
 use crate::abort::Abort;
 use crate::per_peer::PerPeer;
@@ -31,16 +31,21 @@ pub(super) struct Multiplied<C: Curve> {
     pub(super) products: PerPeer<Product<C>>,
 }
 
-/// This player's half of the two multiplications with one peer j.
+/// What waits for one peer's message.
 pub(super) struct Product<C: Curve> {
     pub(super) pair: Arc<PairState>,
-    /// As B: χ_ij and what C5 needs.
-    pub(super) receiver: ReceiverExtension<C>,
-    pub(super) ssid_full: [u8; 32],
     /// C_j.
     pub(super) commitment: Commitment,
+    pub(super) half: Half<C>,
+}
+
+/// This player's half of the two multiplications with one peer j.
+pub(in crate::ecdsa) struct Half<C: Curve> {
+    /// As B: χ_ij and what C5 needs.
+    pub(in crate::ecdsa) receiver: ReceiverExtension<C>,
+    pub(in crate::ecdsa) ssid_full: [u8; 32],
     /// As A: cᵘ_ij and cᵛ_ij.
-    pub(super) c: Secret<[C::Scalar; 2]>,
+    pub(in crate::ecdsa) c: Secret<[C::Scalar; 2]>,
 }
 
 impl<C: Curve> Round for Multiplied<C> {
@@ -63,16 +68,18 @@ impl<C: Curve> Round for Multiplied<C> {
         for (peer, (product, message)) in products.as_ref().zip(received.as_ref()) {
             let MultiplyBroadcast { blinding, nonce_point, .. } = &message.broadcast;
             let encoded = nonce_point.encoded();
-            if !commitment_context(context, peer).opens(&product.commitment, encoded, blinding) {
+            if !commitment_context(context, peer, NONCE).opens(&product.commitment, encoded, blinding) {
                 return Err(Abort::cheated(peer, "C4 opening"));
             }
         }
 
         // C5, C6 and C7, for each peer by itself (step 5.1).
         let terms = products.zip(received.as_ref()).try_map(|peer, (product, message)| {
-            let pair = product.pair.clone();
-            pair.judge(|judged| product.check(judged, message, rng))
-                .map_err(|verdict| abort_of(peer, verdict))
+            let MultiplyMessage { broadcast, private } = message;
+            let check = |judged: &Judged<'_>| {
+                product.half.check(judged, &broadcast.nonce_point, &broadcast.key_point, private, rng)
+            };
+            product.pair.judge(check).map_err(|verdict| abort_of(peer, verdict))
         })?;
         let public = received.as_ref().map(|_, message| &message.broadcast);
         // C8: the pk_j belong to the key, or to the derived one.
@@ -89,21 +96,9 @@ impl<C: Curve> Round for Multiplied<C> {
             return Err(Abort::unattributed("C9 sum of the nonce points"));
         };
 
-        // Step 5.2: φ_i + Σ_j ψ_ji, and the sums of the terms of step 5.1.
-        let mut factor = Secret::new(*mask.expose());
-        for (_, message) in received.iter() {
-            *factor.expose_mut() += message.private.psi.scalar();
-        }
-        let mut sums = Secret::new([C::Scalar::ZERO; 2]);
-        for (_, terms) in terms.iter() {
-            for (sum, term) in sums.expose_mut().iter_mut().zip(terms.expose()) {
-                *sum += term;
-            }
-        }
-        let [u_terms, v_terms] = sums.expose();
-        // Step 5.3: u_i = r_i * (φ_i + Σ_j ψ_ji) + Σ_j (cᵘ_ij + dᵘ_ij), and v_i likewise with sk_i.
-        let u = *nonce.expose() * factor.expose() + u_terms;
-        let v = Secret::new(*key.expose() * factor.expose() + v_terms);
+        // Steps 5.2 and 5.3.
+        let psis = received.iter().map(|(_, message)| message.private.psi.scalar());
+        let (u, v) = shares::<C>([&nonce, &mask, &key], psis, terms.iter().map(|(_, terms)| terms));
         // Step 5.4: w_i = h * φ_i + r * v_i.
         let w = run.h * mask.expose() + r * v.expose();
         // Step 5.5.
@@ -120,21 +115,22 @@ impl<C: Curve> Round for Multiplied<C> {
             common,
             signer: context.me().0,
             w: C::encode_scalar(&w),
-            u: C::encode_scalar(&u),
+            u: C::encode_scalar(u.expose()),
         }))
     }
 }
 
-impl<C: Curve> Product<C> {
+impl<C: Curve> Half<C> {
     /// C5, C6 and C7 on what peer j sent; returns cᵘ_ij + dᵘ_ij and cᵛ_ij + dᵛ_ij, or the failed
     /// check's name.
-    fn check(
+    pub(in crate::ecdsa) fn check(
         self,
         judged: &Judged<'_>,
-        message: &MultiplyMessage<C>,
+        nonce_point: &NonIdentityPoint<C>,
+        key_point: &NonIdentityPoint<C>,
+        private: &MultiplyPrivate<C>,
         rng: &mut dyn CryptoRng,
     ) -> Result<Secret<[C::Scalar; 2]>, &'static str> {
-        let MultiplyMessage { broadcast, private } = message;
         let chi = Secret::new(*self.receiver.chi().expose());
         // C5: the multiplication is consistent in itself.
         let d =
@@ -145,8 +141,8 @@ impl<C: Curve> Product<C> {
         // Together, C7 times a coefficient e that was drawn after j had sent all of it.
         let e = C::random_scalar(rng);
         let left = C::lincomb(&[
-            (*broadcast.nonce_point.point(), *chi.expose()),
-            (*broadcast.key_point.point(), e * chi.expose()),
+            (*nonce_point.point(), *chi.expose()),
+            (*key_point.point(), e * chi.expose()),
             (*private.gamma_v.point(), -e),
         ]) - private.gamma_u.point();
         if !bool::from(left.ct_eq(&C::mul_generator(&(e * d_v + d_u)))) {
@@ -155,4 +151,29 @@ impl<C: Curve> Product<C> {
         let [c_u, c_v] = self.c.expose();
         Ok(Secret::new([*c_u + d_u, *c_v + d_v]))
     }
+}
+
+/// Steps 5.2 and 5.3: u_i and v_i, from r_i, φ_i and sk_i, every ψ_ji, and every pair's terms of
+/// step 5.1.
+pub(in crate::ecdsa) fn shares<'a, C: Curve>(
+    [nonce, mask, key]: [&Secret<C::Scalar>; 3],
+    psis: impl Iterator<Item = &'a C::Scalar>,
+    terms: impl Iterator<Item = &'a Secret<[C::Scalar; 2]>>,
+) -> (Secret<C::Scalar>, Secret<C::Scalar>) {
+    // F_i = φ_i + Σ_j ψ_ji.
+    let mut factor = Secret::new(*mask.expose());
+    for psi in psis {
+        *factor.expose_mut() += psi;
+    }
+    let mut sums = Secret::new([C::Scalar::ZERO; 2]);
+    for terms in terms {
+        for (sum, term) in sums.expose_mut().iter_mut().zip(terms.expose()) {
+            *sum += term;
+        }
+    }
+    let [u_terms, v_terms] = sums.expose();
+    // u_i = r_i * F_i + Σ_j (cᵘ_ij + dᵘ_ij), and v_i likewise with sk_i.
+    let u = Secret::new(*nonce.expose() * factor.expose() + u_terms);
+    let v = Secret::new(*key.expose() * factor.expose() + v_terms);
+    (u, v)
 }

@@ -58,7 +58,7 @@ pub(super) fn commit<C: Curve>(
         NonIdentityPoint::<C>::new(C::mul_generator(nonce.expose())).expect("the nonce is not zero");
     // Step 3.2: C_i and N_i.
     let (commitment, blinding) =
-        commitment_context(&run.context, run.context.me()).commit(nonce_point.encoded(), rng);
+        commitment_context(&run.context, run.context.me(), NONCE).commit(nonce_point.encoded(), rng);
     let mut fresh = [0; 32];
     rng.fill_bytes(&mut fresh);
     let broadcast = CommitBroadcast { commitment, fresh };
@@ -77,7 +77,14 @@ pub(super) fn commit<C: Curve>(
     Step::wait(send, peers, Committed { run, nonce, mask, nonce_point, blinding, broadcast, started })
 }
 
+/// What C_i commits to when a signature is made.
+pub(super) const NONCE: &str = "signing nonce";
+
 /// What C_i is bound to (rule S-11).
-pub(super) fn commitment_context(context: &Context, player: PlayerIndex) -> CommitmentContext<'_> {
-    CommitmentContext { ssid: &context.tag().0, committer: player.0, purpose: "signing nonce" }
+pub(in crate::ecdsa) fn commitment_context<'a>(
+    context: &'a Context,
+    player: PlayerIndex,
+    purpose: &'static str,
+) -> CommitmentContext<'a> {
+    CommitmentContext { ssid: &context.tag().0, committer: player.0, purpose }
 }

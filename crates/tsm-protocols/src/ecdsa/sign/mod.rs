@@ -20,10 +20,10 @@
 //!
 //! Every state is consumed by the step that leaves it: r_i and φ_i are used once.
 
-mod check;
-mod commit;
-mod multiply;
-mod refusal;
+pub(super) mod check;
+pub(super) mod commit;
+pub(super) mod multiply;
+pub(super) mod refusal;
 mod states;
 
 use tsm_crypto::ecdsa::PartialSignature;
@@ -92,7 +92,7 @@ struct Run<C: Curve> {
 }
 
 /// Class S, or the quiet end if another session's failure was first (rules S-41, S-106).
-fn abort_of(peer: PlayerIndex, verdict: Verdict<&'static str>) -> Abort {
+pub(super) fn abort_of(peer: PlayerIndex, verdict: Verdict<&'static str>) -> Abort {
     match verdict {
         Verdict::Failed(check) => Abort::secret_dependent(peer, check),
         Verdict::Burned => Abort::pair_gone(peer),

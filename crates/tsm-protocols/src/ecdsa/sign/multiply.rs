@@ -12,7 +12,7 @@ use tsm_crypto::ot::{
 use tsm_crypto::{CanonicalScalar, CryptoRng, Curve, Label, NonIdentityPoint, Secret, Transcript};
 use tsm_types::PlayerIndex;
 
-use super::check::{Multiplied, Product};
+use super::check::{Half, Multiplied, Product};
 use super::commit::{CommitBroadcast, CommitMessage, CommitPrivate};
 use super::{PairStates, Run, abort_of};
 use crate::abort::Abort;
@@ -172,24 +172,38 @@ impl<C: Curve> Checked<C> {
         rng: &mut dyn CryptoRng,
     ) -> (Product<C>, VoleMessage<C>, CanonicalScalar<C>) {
         let Checked { started: Started { states, receiver, .. }, sender, ssid_full, commitment, .. } = self;
-        // Step 4.4: this player is A with inputs r_i and sk_i.
-        let (c, vole) = sender.multiply(&ssid_full, inputs, rng);
-        // Step 4.5: Γ binds this player to its outputs.
-        points.extend(c.expose().iter().map(C::mul_generator));
-        // Step 4.6: ψ_ij = φ_i - χ_ij.
-        let psi = CanonicalScalar::new(*mask.expose() - receiver.chi().expose());
-        (Product { pair: states.mine, receiver, ssid_full, commitment, c }, vole, psi)
+        let (half, vole, psi) = multiply(sender, receiver, ssid_full, inputs, mask, points, rng);
+        (Product { pair: states.mine, commitment, half }, vole, psi)
     }
+}
+
+/// Steps 4.4 to 4.6 with one peer; Γᵘ and Γᵛ are appended to `points`.
+pub(in crate::ecdsa) fn multiply<C: Curve>(
+    sender: SenderExtension<C>,
+    receiver: ReceiverExtension<C>,
+    ssid_full: [u8; 32],
+    inputs: [&C::Scalar; 2],
+    mask: &Secret<C::Scalar>,
+    points: &mut Vec<C::Point>,
+    rng: &mut dyn CryptoRng,
+) -> (Half<C>, VoleMessage<C>, CanonicalScalar<C>) {
+    // Step 4.4: this player is A with inputs r_i and sk_i.
+    let (c, vole) = sender.multiply(&ssid_full, inputs, rng);
+    // Step 4.5: Γ binds this player to its outputs.
+    points.extend(c.expose().iter().map(C::mul_generator));
+    // Step 4.6: ψ_ij = φ_i - χ_ij.
+    let psi = CanonicalScalar::new(*mask.expose() - receiver.chi().expose());
+    (Half { receiver, ssid_full, c }, vole, psi)
 }
 
 /// The spec's ssid_full of a pair: the run's ssid and the pair's own messages of round 1, so that it
 /// holds fresh bytes of both sides (rule S-54).
-fn pair_ssid<C: Curve>(
+pub(in crate::ecdsa) fn pair_ssid<M: BorshSerialize>(
     context: &Context,
     ssid: &[u8; 32],
     peer: PlayerIndex,
-    mine: &CommitPrivate<C>,
-    theirs: &CommitPrivate<C>,
+    mine: &M,
+    theirs: &M,
 ) -> [u8; 32] {
     let mut messages = [(context.me(), mine), (peer, theirs)];
     messages.sort_by_key(|(player, _)| *player);

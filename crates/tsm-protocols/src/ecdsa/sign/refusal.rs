@@ -78,6 +78,45 @@ impl<C: Curve> Run<C> {
         digest: &Digest,
         pairs: &PerPeer<PairStates>,
     ) -> Result<Self, SignRefusal> {
+        let Signer { context, mut key_part } = Signer::<C>::new(context, share, pairs)?;
+        let h = signable::<C>(digest)?;
+        // Step 2.6.
+        let parts = Some(key).filter(|key| *key.certificate() == share.certificate.digest());
+        let (public_key, tweak) = parts.and_then(DerivedKey::parts::<C>).ok_or(SignRefusal::DerivedKey)?;
+        // The sum of step 4.3 without ζ_i: ε enters at one signer, whom all know (derivation.md 4.2).
+        if context.players().indices().next() == Some(context.me()) {
+            *key_part.expose_mut() += tweak.expose();
+        }
+        Ok(Run { context, digest: digest.clone(), h, public_key, key_part })
+    }
+}
+
+/// Step 2.3: the digest as a scalar, if it is one of this curve and not zero (rules S-61, S-62).
+pub(in crate::ecdsa) fn signable<C: Curve>(digest: &Digest) -> Result<C::Scalar, SignRefusal> {
+    if digest.as_bytes().len() != C::ID.digest_bytes() {
+        return Err(SignRefusal::Digest);
+    }
+    let h = C::digest_to_scalar(digest.as_bytes());
+    if bool::from(h.is_zero()) {
+        return Err(SignRefusal::Digest);
+    }
+    Ok(h)
+}
+
+/// A holder that may take part, whatever is signed.
+pub(in crate::ecdsa) struct Signer<C: Curve> {
+    pub(in crate::ecdsa) context: Context,
+    /// λ_i·x_i.
+    pub(in crate::ecdsa) key_part: Secret<C::Scalar>,
+}
+
+impl<C: Curve> Signer<C> {
+    /// Steps 2.1, 2.2, 2.4 and 2.5.
+    pub(in crate::ecdsa) fn new(
+        context: &Context,
+        share: &KeyShare,
+        pairs: &PerPeer<PairStates>,
+    ) -> Result<Self, SignRefusal> {
         let certificate = &share.certificate;
         // Step 2.1: every signer is a holder, with the key it had then.
         for (player, key) in context.players().iter() {
@@ -89,14 +128,6 @@ impl<C: Curve> Run<C> {
         let named = context.players().len();
         if named < certificate.threshold.signers_required() {
             return Err(SignRefusal::TooFewSigners { named, threshold: certificate.threshold });
-        }
-        // Step 2.3: the digest is one of this curve and not zero (rules S-61, S-62).
-        if digest.as_bytes().len() != C::ID.digest_bytes() {
-            return Err(SignRefusal::Digest);
-        }
-        let h = C::digest_to_scalar(digest.as_bytes());
-        if bool::from(h.is_zero()) {
-            return Err(SignRefusal::Digest);
         }
         // Step 2.4: the share is this player's. That it fits its certificate is known since it was loaded.
         if share.holder != context.me() {
@@ -114,14 +145,7 @@ impl<C: Curve> Run<C> {
         if let Some(stranger) = pairs.peers().difference(&context.peers()).next() {
             return Err(SignRefusal::Pair(*stranger));
         }
-        // Step 2.6.
-        let parts = Some(key).filter(|key| *key.certificate() == certificate.digest());
-        let (public_key, tweak) = parts.and_then(DerivedKey::parts::<C>).ok_or(SignRefusal::DerivedKey)?;
-        // The sum of step 4.3 without ζ_i: ε enters at one signer, whom all know (derivation.md 4.2).
-        let mut key_part = Secret::new(lambda * secret.expose());
-        if context.players().indices().next() == Some(context.me()) {
-            *key_part.expose_mut() += tweak.expose();
-        }
-        Ok(Run { context: context.clone(), digest: digest.clone(), h, public_key, key_part })
+        let key_part = Secret::new(lambda * secret.expose());
+        Ok(Signer { context: context.clone(), key_part })
     }
 }

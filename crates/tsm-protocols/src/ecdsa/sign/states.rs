@@ -19,7 +19,7 @@ pub struct PairStates {
 
 impl PairStates {
     /// The state with this identifier, if it is held and not burned.
-    pub(super) fn find(&self, id: &[u8; 32]) -> Option<Arc<PairState>> {
+    pub(in crate::ecdsa) fn find(&self, id: &[u8; 32]) -> Option<Arc<PairState>> {
         let mut held = std::iter::once(&self.mine).chain(&self.others);
         held.find(|state| state.id() == *id && !state.is_burned()).cloned()
     }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use serde::Serialize;
-use tsm_sdk::{GeneratedKey, SessionConfig, Signature, ecdsa};
+use tsm_sdk::{Client, GeneratedKey, SessionConfig, Signature, ecdsa};
 use tsm_types::DerivationPath;
 
 use crate::digest::DigestArgs;
@@ -24,6 +24,11 @@ pub(crate) struct Sign {
     /// The key's ID
     #[arg(long, value_name = "ID")]
     key_id: String,
+    /// Use a presignature of these players: its ID, or `any` for the first node's oldest one
+    ///
+    /// Nothing is sent between nodes. Make them with `tsm ecdsa presign`.
+    #[arg(long, value_name = "ID|any", conflicts_with_all = ["dynamic", "session", "timeout"])]
+    presignature: Option<String>,
     #[command(flatten)]
     path: PathArgs,
     #[command(flatten)]
@@ -47,6 +52,9 @@ struct SignResult {
     signature: SignatureForms,
     /// DER SubjectPublicKeyInfo of the key at the path, base64. The signature was verified under it.
     public_key: String,
+    /// The presignature that was used, if one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    presignature_id: Option<String>,
     notices: Vec<String>,
 }
 
@@ -71,14 +79,20 @@ impl Sign {
             "Add its --node, or leave it out of --players.",
         )?;
         let players: Vec<u16> = found.iter().map(|(player, _)| *player).collect();
-        let session = self.session.config(&players)?;
         let nodes = Nodes(found.into_iter().map(|(_, node)| node).collect());
         let progress = Progress::start("signing");
         let (key, mut notices) = key_info(&nodes, &self.key_id, &self.path.path).await?;
         let digest = self.digest.digest(key.public_key.curve())?;
-        let signed = sign(&nodes, &session, &key, &self.path.path, &digest).await;
+        let signed = match &self.presignature {
+            None => sign(&nodes, &self.session.config(&players)?, &key, &self.path.path, &digest)
+                .await
+                .map(|(signature, notices)| (signature, notices, None)),
+            Some(which) => sign_with_presignature(&nodes, &players, &key, &self.path.path, which, &digest)
+                .await
+                .map(|(signature, id)| (signature, Vec::new(), Some(id))),
+        };
         drop(progress);
-        let (signature, more) = signed?;
+        let (signature, more, presignature_id) = signed?;
         notices.extend(more);
         let result = SignResult {
             key_id: key.key_id,
@@ -88,6 +102,7 @@ impl Sign {
             digest: hex::encode(&digest),
             signature: SignatureForms::new(&signature),
             public_key: spki(&key.public_key),
+            presignature_id,
             notices,
         };
         let required = format!("{} of {} must sign", key.signers_required, key.players.len());
@@ -134,6 +149,35 @@ pub(crate) async fn sign(
     Ok((ecdsa::finalise_for(&key.public_key, digest, &parts)?, notices))
 }
 
+/// One node chooses if the caller does not, and all others are asked for the same. The signature has
+/// been verified under the key. Also returns the presignature's ID.
+async fn sign_with_presignature(
+    nodes: &Nodes,
+    players: &[u16],
+    key: &GeneratedKey,
+    path: &DerivationPath,
+    which: &str,
+    digest: &[u8],
+) -> Result<(Signature, String), CommandError> {
+    let ask = |id: Option<String>| {
+        move |client: Client| {
+            let (id, players, path) = (id.clone(), players.to_vec(), path.clone());
+            let (key_id, digest) = (key.key_id.clone(), digest.to_vec());
+            async move {
+                let ecdsa = client.ecdsa();
+                ecdsa.sign_with_presignature(&key_id, id.as_deref(), Some(&players), &path, &digest).await
+            }
+        }
+    };
+    let (first, others) = nodes.0.split_at(1.min(nodes.0.len()));
+    let chosen = (which != "any").then(|| which.to_owned());
+    let mut parts = Nodes(first.to_vec()).call(ask(chosen)).await.all()?;
+    let id = parts.first().map(|(_, part)| part.presignature_id.clone()).unwrap_or_default();
+    parts.extend(Nodes(others.to_vec()).call(ask(Some(id.clone()))).await.all()?);
+    let parts: Vec<Vec<u8>> = parts.into_iter().map(|(_, part)| part.partial_signature).collect();
+    Ok((ecdsa::finalise_for(&key.public_key, digest, &parts)?, id))
+}
+
 impl SignatureForms {
     fn new(signature: &Signature) -> Self {
         SignatureForms {
@@ -159,6 +203,10 @@ impl SignResult {
             forms.recovery_id,
             self.public_key,
         );
+        if let Some(id) = &self.presignature_id {
+            text.push_str("\npresignature ");
+            text.push_str(id);
+        }
         for notice in &self.notices {
             text.push_str("\nnotice      ");
             text.push_str(notice);
@@ -187,6 +235,7 @@ mod tests {
             digest: "07".into(),
             signature: forms,
             public_key: "MF".into(),
+            presignature_id: None,
             notices: vec![],
         };
         let expected = r#"{"key_id":"k","path":"m/0/1","curve":"secp256k1","players":[0,2],"digest":"07","signature":{"der":"30","fixed":"00","recoverable":"0001","recovery_id":1},"public_key":"MF","notices":[]}"#;
