@@ -32,6 +32,10 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<Source>) {
     for entry in std::fs::read_dir(folder).expect("a folder of the repository is readable") {
         let path = entry.expect("an entry is readable").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // A folder, or in a further working tree a file that says where the folder is.
+        if name == ".git" {
+            continue;
+        }
         if path.is_dir() {
             if name != "target" && (!name.starts_with('.') || name == ".ci") {
                 collect(root, &path, found);
