@@ -7,7 +7,7 @@ mod redis;
 use std::net::TcpListener;
 use std::sync::Mutex;
 
-pub use crate::redis::{Redis, RedisCluster};
+pub use crate::redis::{Redis, RedisCluster, Watch};
 
 /// A port of 127.0.0.1 that nobody uses: below those that the system gives to outgoing connections.
 fn free_port() -> u16 {

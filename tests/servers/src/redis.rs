@@ -1,9 +1,12 @@
 //! A private `redis-server`.
 
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use redis::{Client, Cmd, Connection, Value};
+use redis::{Client, Cmd, Connection, RedisResult, Value};
 
 use crate::free_port;
 
@@ -40,6 +43,12 @@ impl Redis {
         );
     }
 
+    /// A handle on one that somebody else started and ends.
+    pub fn at(url: &str) -> Self {
+        let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a URL of a test's Redis");
+        Redis { port, options: Vec::new(), process: None }
+    }
+
     /// Where it listens, at 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
@@ -62,9 +71,50 @@ impl Redis {
 
     /// What it answers to an administrator's command, in words without blanks.
     pub fn command(&self, words: &str) -> Value {
+        self.try_command(words).unwrap_or_else(|error| panic!("{words}: {error}"))
+    }
+
+    /// The same, where a refusal is no surprise.
+    pub fn try_command(&self, words: &str) -> RedisResult<Value> {
         let mut command = Cmd::new();
         command.arg(words.split_whitespace().collect::<Vec<_>>());
-        command.query(&mut self.connect()).unwrap_or_else(|error| panic!("{words}: {error}"))
+        command.query(&mut self.connect())
+    }
+
+    /// Appends every message that is in a stream to every stream.
+    pub fn mix_streams(&self) {
+        let mut connection = self.connect();
+        let keys = self.keys();
+        let mut messages = Vec::new();
+        for key in &keys {
+            // Streams can be gone meanwhile.
+            let entries: Entries =
+                redis::cmd("XREVRANGE").arg(key).arg("+").arg("-").query(&mut connection).unwrap_or_default();
+            messages.extend(entries.into_iter().flat_map(|(_, fields)| fields));
+        }
+        for (field, message) in messages.iter().take(100) {
+            for key in &keys {
+                let mut append = redis::cmd("XADD");
+                append.arg(key).arg("NOMKSTREAM").arg("*").arg(field).arg(message);
+                let _ = append.query::<()>(&mut connection);
+            }
+        }
+    }
+
+    /// Records all that is asked of it from now on.
+    pub fn watch(&self) -> Watch {
+        let mut monitor = TcpStream::connect(("127.0.0.1", self.port)).expect("this test's Redis runs");
+        monitor.write_all(b"MONITOR\r\n").expect("a connection");
+        let mut answer = [0; 5];
+        monitor.read_exact(&mut answer).expect("an answer");
+        let mut reading = monitor.try_clone().expect("a second handle");
+        let reader = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            // Ends when the connection does.
+            let _ = reading.read_to_end(&mut seen);
+            seen
+        });
+        Watch { monitor, reader }
     }
 
     /// Makes a user with these rules of `ACL SETUSER`, which may have blanks inside of parentheses.
@@ -148,6 +198,57 @@ impl Drop for Redis {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Entries of a stream, and the fields of each.
+type Entries = Vec<(String, Vec<(Vec<u8>, Vec<u8>)>)>;
+
+/// See [`Redis::watch`].
+pub struct Watch {
+    monitor: TcpStream,
+    reader: JoinHandle<Vec<u8>>,
+}
+
+impl Watch {
+    /// The bytes of all commands and what they carried.
+    pub fn end(self) -> Vec<u8> {
+        // What is under way to this connection comes first.
+        std::thread::sleep(Duration::from_millis(200));
+        self.monitor.shutdown(Shutdown::Both).expect("an open connection");
+        unescaped(&self.reader.join().expect("a reader that does not panic"))
+    }
+}
+
+/// `MONITOR` shows bytes that cannot be printed as `\\x00` and the like.
+fn unescaped(shown: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(shown.len());
+    let mut rest = shown;
+    while let Some((&first, after)) = rest.split_first() {
+        let (byte, after) = match (first, after) {
+            (b'\\', [b'x', high, low, after @ ..]) => {
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                match (digit(*high), digit(*low)) {
+                    (Some(high), Some(low)) => (high * 16 + low, after),
+                    _ => (first, rest.split_at(1).1),
+                }
+            }
+            (b'\\', [letter, after @ ..]) => {
+                let byte = match letter {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'a' => 7,
+                    b'b' => 8,
+                    other => *other,
+                };
+                (byte, after)
+            }
+            _ => (first, after),
+        };
+        bytes.push(byte);
+        rest = after;
+    }
+    bytes
 }
 
 /// Three masters that share the slots, each on a loopback port of its own.

@@ -15,6 +15,7 @@ mod keys;
 mod limits;
 mod pairs;
 mod pipes;
+mod redis;
 mod replay;
 mod secrecy;
 mod silence;

@@ -22,6 +22,7 @@ mod disk;
 mod harness;
 mod links;
 mod main_job;
+mod redis;
 mod secrets;
 mod start;
 mod stopping;

@@ -29,6 +29,8 @@ const LONG_LIFE: Duration = Duration::from_secs(3600);
 const GROUP: &str = "nodes";
 /// The one field of an entry.
 pub(super) const FIELD: &str = "m";
+/// A reader's own message, by which it sees that its inbox takes any.
+const PROBE: &[u8] = b"probe";
 /// Beside a message: its number, and the lengths of both.
 const ENTRY_BYTES: usize = 100;
 
@@ -66,20 +68,32 @@ impl Reader {
         Ok(reader)
     }
 
+    /// Makes an inbox, or joins its readers, and tries whether it takes messages.
     async fn make(&mut self, key: &str) -> Result<(), Trouble> {
+        if self.try_to_make(key).await?.is_ok() {
+            return Ok(());
+        }
+        // Somebody put something else there, or used up its numbers.
+        self.remove(&[key.to_owned()]).await?;
+        self.try_to_make(key).await?
+    }
+
+    async fn try_to_make(&mut self, key: &str) -> Result<Result<(), Trouble>, Trouble> {
         let mut commands = Pipeline::new();
         commands.cmd("XGROUP").arg("CREATE").arg(key).arg(GROUP).arg("0").arg("MKSTREAM");
         expire(&mut commands, key, self.life);
-        let made = ask(&mut self.redis, &commands).await?.swap_remove(0);
-        match made {
-            Value::ServerError(error) if error.code() == "BUSYGROUP" => Ok(()),
-            // Somebody put something else there.
-            Value::ServerError(error) if error.code() == "WRONGTYPE" => {
-                self.remove(&[key.to_owned()]).await?;
-                granted(ask(&mut self.redis, &commands).await?.swap_remove(0)).map(drop)
-            }
-            made => granted(made).map(drop),
+        commands.cmd("XADD").arg(key).arg("NOMKSTREAM").arg("*").arg(FIELD).arg(PROBE);
+        let answers = ask(&mut self.redis, &commands).await?;
+        let refusals = answers.into_iter().filter_map(|answer| match answer {
+            Value::ServerError(error) if error.code() == "BUSYGROUP" => None,
+            Value::ServerError(error) => Some(error),
+            _ => None,
+        });
+        for error in refusals {
+            let trouble = Trouble::told(error.code(), error.details());
+            return if matches!(error.code(), "ERR" | "WRONGTYPE") { Ok(Err(trouble)) } else { Err(trouble) };
         }
+        Ok(Ok(()))
     }
 
     async fn remove(&mut self, keys: &[String]) -> Result<(), Trouble> {
@@ -103,14 +117,19 @@ impl Reader {
             for (key, entries) in inboxes(granted(read)?).ok_or_else(|| Trouble::odd(ODD))? {
                 for (id, message) in entries {
                     if id.is_last() {
-                        // Nothing could be put behind it.
-                        self.remove(&[key]).await?;
+                        // Nothing could be put behind it. The others may be no better.
+                        let keys = self.keys.clone();
+                        self.remove(&keys).await?;
                         return Err(Trouble::odd("somebody used up the numbers of an inbox"));
                     }
                     match done.last_mut() {
                         Some((same, last)) if *same == key => *last = id,
                         _ => done.push((key.clone(), id)),
                     }
+                    if message == Some(PROBE.to_vec()) {
+                        continue;
+                    }
+                    let message = message.unwrap_or_default();
                     if arrivals.send(Arrival::Message(message)).await.is_err() {
                         return Ok(());
                     }
@@ -178,10 +197,10 @@ impl std::fmt::Display for EntryId {
     }
 }
 
-type Entries = Vec<(EntryId, Vec<u8>)>;
+type Entry = (EntryId, Option<Vec<u8>>);
 
 /// Key and entries of each inbox that had any; `None` if the answer is not one to a read.
-fn inboxes(answer: Value) -> Option<Vec<(String, Entries)>> {
+fn inboxes(answer: Value) -> Option<Vec<(String, Vec<Entry>)>> {
     match answer {
         Value::Nil => Some(Vec::new()),
         answer => list(answer)?
@@ -195,15 +214,15 @@ fn inboxes(answer: Value) -> Option<Vec<(String, Entries)>> {
     }
 }
 
-/// What is not an entry of ours becomes a message that is none: it is dropped, and counted.
-fn entry(value: Value) -> Option<(EntryId, Vec<u8>)> {
+/// Without a message if it is not one of ours: then it becomes one that is none, is dropped, and counted.
+fn entry(value: Value) -> Option<Entry> {
     let [id, fields] = pair(value)?;
     let id = EntryId::parse(&string(id)?)?;
     let message = pair(fields).and_then(|[field, message]| {
         let ours = string(field)? == FIELD.as_bytes();
         ours.then_some(message).and_then(string)
     });
-    Some((id, message.unwrap_or_default()))
+    Some((id, message))
 }
 
 fn pair(value: Value) -> Option<[Value; 2]> {

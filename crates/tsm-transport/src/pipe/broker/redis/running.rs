@@ -182,22 +182,23 @@ impl Keeper {
         let mut writing = pin!(writing);
         self.reached.send_replace(Reached::Yes);
         tracing::info!(server = %self.config.server, "the message broker is in use");
-        tokio::select! {
-            end = reader.read(&self.arrivals) => end?,
+        let all_said = tokio::select! {
+            end = reader.read(&self.arrivals) => end.map(|()| false)?,
+            end = &mut writing => end.map(|()| true)?,
             () = &mut driver => return Err(Trouble::lost("it ended")),
-            end = &mut writing => {
-                // All who could send are gone.
-                end?;
-                return Ok(());
-            }
-        }
+        };
         let leaving = async {
             tokio::select! {
                 () = reader.leave() => {}
                 () = driver => {}
             }
         };
-        drop(timeout(FAREWELL_TIME, async { tokio::join!(leaving, writing) }).await);
+        let last_words = async {
+            if !all_said {
+                drop(writing.await);
+            }
+        };
+        drop(timeout(FAREWELL_TIME, async { tokio::join!(leaving, last_words) }).await);
         Ok(())
     }
 }
