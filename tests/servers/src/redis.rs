@@ -45,7 +45,8 @@ impl Redis {
 
     /// A handle on one that somebody else started and ends.
     pub fn at(url: &str) -> Self {
-        let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a URL of a test's Redis");
+        let port =
+            url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a URL of a test's Redis");
         Redis { port, options: Vec::new(), process: None }
     }
 
@@ -226,7 +227,8 @@ fn unescaped(shown: &[u8]) -> Vec<u8> {
     while let Some((&first, after)) = rest.split_first() {
         let (byte, after) = match (first, after) {
             (b'\\', [b'x', high, low, after @ ..]) => {
-                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                let digit =
+                    |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
                 match (digit(*high), digit(*low)) {
                     (Some(high), Some(low)) => (high * 16 + low, after),
                     _ => (first, rest.split_at(1).1),

@@ -155,7 +155,9 @@ async fn s33_sessions_under_a_hostile_administrator_end_rightly_or_with_a_reason
     type Trick = fn(&Redis);
     let tricks: [(&str, Trick); 5] = [
         ("flush", |redis| drop(redis.command("FLUSHALL"))),
-        ("remove", |redis| redis.keys().iter().for_each(|key| drop(redis.try_command(&format!("UNLINK {key}"))))),
+        ("remove", |redis| {
+            redis.keys().iter().for_each(|key| drop(redis.try_command(&format!("UNLINK {key}"))))
+        }),
         ("trim", |redis| {
             redis.keys().iter().for_each(|key| drop(redis.try_command(&format!("XTRIM {key} MAXLEN 0"))));
         }),

@@ -74,7 +74,8 @@ fn with_a_broker_no_player_needs_an_address_and_broker_is_one() {
     let config = good(&by_broker(&with("")));
     assert_eq!(config.players[&2].address, Some(Reach::Dial(Address::broker())));
     assert_eq!(config.warnings, []);
-    let without_address = good(&with("").replace(at, "").replace("[MPCTCPServer]\nPort = 9001\nAddress = \"127.0.0.1\"", ""));
+    let without_address =
+        good(&with("").replace(at, "").replace("[MPCTCPServer]\nPort = 9001\nAddress = \"127.0.0.1\"", ""));
     assert_eq!(without_address.warnings, []);
     assert_eq!(without_address.mpc_listen, None);
     refused(&by_broker(GOOD), "config.bad_address", "Players.2.Address");

@@ -101,7 +101,8 @@ async fn s107_a_wrong_password_is_told_and_not_shown() {
     for url in [redis.url_of("known", "canary"), redis.url_of("canary", "canary")] {
         let a = node(&config(&url), 1);
         std::mem::forget(a.links.expect(&public(2), a.route.clone()));
-        let told = eventually_says(&a, 2, &["Redis at 127.0.0.1", "WRONGPASS", "the password in ServerURL"]).await;
+        let told =
+            eventually_says(&a, 2, &["Redis at 127.0.0.1", "WRONGPASS", "the password in ServerURL"]).await;
         assert!(!told.contains("canary"), "{told}");
     }
     redis.command("ACL SETUSER default off");
@@ -184,7 +185,11 @@ async fn the_least_rights_are_enough_and_reach_no_others_inbox() {
 #[tokio::test]
 async fn a_missing_right_is_told_by_name() {
     let redis = Redis::start();
-    redis.make_user("reader", "x", "resetkeys -@all ~tsm:* +xreadgroup +xgroup|create +xtrim +pexpire +unlink");
+    redis.make_user(
+        "reader",
+        "x",
+        "resetkeys -@all ~tsm:* +xreadgroup +xgroup|create +xtrim +pexpire +unlink",
+    );
     redis.make_user("writer", "x", "resetkeys -@all %W~tsm:* +xadd");
     for user in ["reader", "writer"] {
         let a = node(&config(&redis.url_of(user, "x")), 1);
@@ -212,7 +217,8 @@ async fn nothing_stays_for_ever_of_nodes_that_are_gone_or_never_were() {
         // One ends, one crashes: what is its own goes at once, or with its expiry.
         b.links.stop(Duration::from_secs(5)).await;
         let key = names::own_keys(b.key.fingerprint()).replace('*', "node:");
-        eventually("the inbox is removed", || !redis.keys().iter().any(|found| found.starts_with(&key))).await;
+        eventually("the inbox is removed", || !redis.keys().iter().any(|found| found.starts_with(&key)))
+            .await;
     }
 }
 
@@ -438,7 +444,8 @@ async fn a_cluster_is_used_member_by_member_and_found_again() {
     std::mem::forget(alone.links.expect(&public(2), alone.route.clone()));
     let other = node(&RedisConfig { cluster: false, ..super::redis::config(&cluster.nodes()[1].url()) }, 9);
     std::mem::forget(other.links.expect(&public(2), other.route.clone()));
-    let told = |node: &Node<SecureLinks>| node.links.status(&public(2)).to_string().contains("set ClusterMode");
+    let told =
+        |node: &Node<SecureLinks>| node.links.status(&public(2)).to_string().contains("set ClusterMode");
     eventually(&format!("{clustered} says that it is a cluster"), || told(&alone) || told(&other)).await;
     assert_ne!(alone.links.status(&public(2)), PeerStatus::Unexpected);
     for member in cluster.nodes() {
