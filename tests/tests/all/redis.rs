@@ -13,7 +13,7 @@ use tsm_transport::Listen;
 use tsm_transport::broker::Broker;
 use tsm_transport::broker::redis::{RedisBroker, RedisConfig};
 use tsm_types::request::{GenerateKey, SignEcdsa};
-use tsm_types::{ErrorCode, Failure, PlayerIndex, Reach};
+use tsm_types::{DerivationPath, ErrorCode, Failure, PlayerIndex, Reach};
 
 use crate::pipes::{Addresses, ask, identity, make_and_sign, make_and_sign_as, session, start};
 
@@ -125,7 +125,7 @@ async fn right_or_reason(name: &str, nodes: &[LinkedNode]) -> bool {
     let session = session(&format!("{name}-sign"), &[0, 2]);
     let signed = ask(nodes, &session, &Addresses::new(), |node, session| {
         let key_id = made[0].key_id.clone();
-        let request = SignEcdsa { session, key_id, path: vec![], digest: vec![7; 32] };
+        let request = SignEcdsa { session, key_id, path: DerivationPath::ROOT, digest: vec![7; 32] };
         async move { node.sign(&application(), request).await }
     })
     .await;
