@@ -7,13 +7,15 @@
 
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tsm_types::address::HostPort;
 
 use super::super::{Arrival, Inbox, MAX_MESSAGE_BYTES};
 use super::config::RedisConfig;
-use super::connect::{ANSWER_TIME, Trouble, ask, granted};
+use super::connect::{ANSWER_TIME, Connection, Trouble, ask, granted};
 use super::guard::Bounds;
 use super::names::key;
 
@@ -35,10 +37,8 @@ const PROBE: &[u8] = b"probe";
 const ENTRY_BYTES: usize = 100;
 
 pub(super) struct Reader {
-    redis: redis::aio::MultiplexedConnection,
+    redis: MultiplexedConnection,
     keys: Vec<String>,
-    /// Those that are this node's alone.
-    own: Vec<String>,
     batch: usize,
     life: Duration,
     renewed: Instant,
@@ -53,15 +53,14 @@ pub(super) fn bounds(config: &RedisConfig, inboxes: usize) -> Bounds {
 impl Reader {
     /// Makes the inboxes, if they are not there.
     pub(super) async fn start(
-        redis: redis::aio::MultiplexedConnection,
+        redis: MultiplexedConnection,
         config: &RedisConfig,
         inboxes: &[Inbox],
     ) -> Result<Self, Trouble> {
-        let own = inboxes.iter().filter(|inbox| matches!(inbox, Inbox::Node(..))).map(key).collect();
         let life = if config.expire_keys { SHORT_LIFE } else { LONG_LIFE };
         let keys: Vec<String> = inboxes.iter().map(key).collect();
         let batch = config.receive_batch;
-        let mut reader = Reader { redis, keys, own, batch, life, renewed: Instant::now() };
+        let mut reader = Reader { redis, keys, batch, life, renewed: Instant::now() };
         for key in reader.keys.clone() {
             reader.make(&key).await?;
         }
@@ -74,7 +73,7 @@ impl Reader {
             return Ok(());
         }
         // Somebody put something else there, or used up its numbers.
-        self.remove(&[key.to_owned()]).await?;
+        remove(&mut self.redis, &[key.to_owned()]).await?;
         self.try_to_make(key).await?
     }
 
@@ -96,12 +95,6 @@ impl Reader {
         Ok(Ok(()))
     }
 
-    async fn remove(&mut self, keys: &[String]) -> Result<(), Trouble> {
-        let mut commands = Pipeline::new();
-        commands.cmd("UNLINK").arg(keys);
-        granted(ask(&mut self.redis, &commands).await?.swap_remove(0)).map(drop)
-    }
-
     /// Reads until nobody takes the messages any more.
     pub(super) async fn read(&mut self, arrivals: &mpsc::Sender<Arrival>) -> Result<(), Trouble> {
         // What was read up to this number can go.
@@ -119,7 +112,7 @@ impl Reader {
                     if id.is_last() {
                         // Nothing could be put behind it. The others may be no better.
                         let keys = self.keys.clone();
-                        self.remove(&keys).await?;
+                        remove(&mut self.redis, &keys).await?;
                         return Err(Trouble::odd("somebody used up the numbers of an inbox"));
                     }
                     match done.last_mut() {
@@ -152,14 +145,28 @@ impl Reader {
         commands.arg(&self.keys).arg(vec![">"; self.keys.len()]);
         commands
     }
+}
 
-    /// Nobody else reads this node's own inbox.
-    pub(super) async fn leave(&mut self) {
-        let own = std::mem::take(&mut self.own);
-        if let Err(trouble) = self.remove(&own).await {
-            tracing::debug!(what = trouble.what, "an inbox was not removed, and will expire");
+/// Removes the inboxes that nobody else reads. By a connection of its own: the reader's waits for messages.
+pub(super) async fn leave(config: &RedisConfig, at: &HostPort, inboxes: &[Inbox]) {
+    let own: Vec<String> = inboxes.iter().filter(|inbox| matches!(inbox, Inbox::Node(..))).map(key).collect();
+    let removing = async {
+        let bounds = bounds(config, inboxes.len());
+        let mut connection = Connection::open(&config.server, at, bounds, ANSWER_TIME).await?;
+        tokio::select! {
+            removed = remove(&mut connection.redis, &own) => removed,
+            () = connection.driver => Err(Trouble::lost("it ended")),
         }
+    };
+    if let Err(trouble) = removing.await {
+        tracing::debug!(what = trouble.what, "an inbox was not removed, and will expire");
     }
+}
+
+async fn remove(redis: &mut MultiplexedConnection, keys: &[String]) -> Result<(), Trouble> {
+    let mut commands = Pipeline::new();
+    commands.cmd("UNLINK").arg(keys);
+    granted(ask(redis, &commands).await?.swap_remove(0)).map(drop)
 }
 
 fn expire(commands: &mut Pipeline, key: &str, life: Duration) {

@@ -13,7 +13,7 @@ use super::super::{Arrival, Broker, BrokerError, Inbox, Publishing};
 use super::cluster::Slots;
 use super::config::RedisConfig;
 use super::connect::{Connection, Driver, Trouble};
-use super::reader::{READ_TIME, Reader, bounds};
+use super::reader::{READ_TIME, Reader, bounds, leave};
 use super::writer::{BOUNDS, Outgoing, WRITE_TIME, Writer};
 
 /// Messages that wait for the reader of arrivals, and to be sent; beyond it, nothing more is taken.
@@ -154,12 +154,13 @@ impl Keeper {
         if config.cluster {
             let slots = Slots::learn(config).await?;
             let own = self.inboxes.first().ok_or_else(|| Trouble::odd("there is no inbox to read"))?;
-            let (reader, driver) = self.reader(slots.of(own)?).await?;
-            self.work(reader, driver, slots.write(config, queue)).await
+            let at = slots.of(own)?;
+            let (reader, driver) = self.reader(at).await?;
+            self.work(at, reader, driver, slots.write(config, queue)).await
         } else {
             let writer = Connection::open(&config.server, at, BOUNDS, WRITE_TIME).await?;
             let (reader, driver) = self.reader(at).await?;
-            self.work(reader, driver, Writer::run(config, writer, queue)).await
+            self.work(at, reader, driver, Writer::run(config, writer, queue)).await
         }
     }
 
@@ -175,6 +176,7 @@ impl Keeper {
 
     async fn work(
         &self,
+        at: &HostPort,
         mut reader: Reader,
         mut driver: Driver,
         writing: impl Future<Output = Result<(), Trouble>>,
@@ -187,12 +189,7 @@ impl Keeper {
             end = &mut writing => end.map(|()| true)?,
             () = &mut driver => return Err(Trouble::lost("it ended")),
         };
-        let leaving = async {
-            tokio::select! {
-                () = reader.leave() => {}
-                () = driver => {}
-            }
-        };
+        let leaving = leave(&self.config, at, &self.inboxes);
         let last_words = async {
             if !all_said {
                 drop(writing.await);
