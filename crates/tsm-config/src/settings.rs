@@ -116,6 +116,8 @@ const INDEX: Kind = Kind::Integer { min: 0, max: 65_535 };
 const SOME: Kind = Kind::Integer { min: 1, max: 1_000_000 };
 const COUNT: Kind = Kind::Integer { min: 0, max: 1_000_000 };
 const TIMEOUT: Kind = Kind::Duration { min: Duration::from_millis(100), max: HOUR };
+/// Each message of a batch may have 64 KiB.
+const BATCH: Kind = Kind::Integer { min: 1, max: 1000 };
 const PERIOD: Kind = Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(24 * 3600) };
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -186,15 +188,16 @@ pub(super) static SECTIONS: &[Section] = &[
                 "Address",
                 Kind::Text { max_bytes: 1024 },
                 "How this node reaches the player: `host:port` or `tcp://host:port`, with the options \
-                 `connectionPoolSize` and `connectionLifetime`, or `incoming` for a player that dials this node. Needed for \
-                 players with a higher index than this node's; the others dial this node, and if they do not, are dialled \
-                 at their address. (`ws://`, `wss://` and `broker://` are not built yet.)",
+                 `connectionPoolSize` and `connectionLifetime`, `broker://` for the message broker of this file, or `incoming` \
+                 for a player that dials this node. Without a broker needed for players with a higher index than this \
+                 node's; the others dial this node, and if they do not, are dialled at their address. (`ws://` and `wss://` \
+                 are not built yet.)",
             ),
         ],
     ),
     table(
         "MPCTCPServer",
-        "Where other players reach this node. Without it the node only dials.",
+        "Where other players reach this node directly. Without it, it only dials, and is reached through a message broker if it has one.",
         &[
             required("Port", PORT, "TCP port for other players."),
             default(
@@ -202,6 +205,46 @@ pub(super) static SECTIONS: &[Section] = &[
                 IP,
                 "0.0.0.0",
                 "IP address to listen on; `0.0.0.0` is every interface, `::` also those of IPv6.",
+            ),
+        ],
+    ),
+    table(
+        "MPCRedisServer",
+        "The message broker: Redis, 7 or later (`docs/brokers.md`). Players without an address are reached through it, and \
+         so is this node, which then needs no port. May stand beside `[MPCTCPServer]`.",
+        &[
+            required(
+                "ServerURL",
+                TEXT,
+                "`redis://user:password@host:port/database`, or `rediss://` for TLS. User and password, port (6379) and \
+                 database (0) may be left out. `%` and two hexadecimal digits stand for a character such as `@`, `/` or `?` \
+                 in a name or password. Both are secrets.",
+            ),
+            default("SendBatchSize", BATCH, "20", "Most messages in one write."),
+            default("ReceiveBatchSize", BATCH, "20", "Most messages taken from an inbox in one read."),
+            default(
+                "MaxMessageReceivers",
+                BATCH,
+                "30",
+                "Without effect: one reader reads all inboxes of a node at once, which keeps their order.",
+            ),
+            default(
+                "MaxSessions",
+                Kind::Integer { min: 1, max: 1_000_000 },
+                "10000",
+                "Without effect: sessions share the links between their players. See `[Session]`.",
+            ),
+            default(
+                "ExpireKeys",
+                Kind::Flag,
+                "false",
+                "Redis forgets the inboxes of a node that is gone after a minute, instead of after an hour.",
+            ),
+            default(
+                "ClusterMode",
+                Kind::Flag,
+                "false",
+                "Redis is a cluster; `ServerURL` names any of its members.",
             ),
         ],
     ),
@@ -395,19 +438,6 @@ pub(super) static SECTIONS: &[Section] = &[
             later("PublisherConfirms", Kind::Flag, "The broker acknowledges each message."),
             later("PersistMessages", Kind::Flag, "The broker persists messages."),
             later("SkipSetup", Kind::Flag, "The operator creates exchange and queues."),
-        ],
-    )),
-    not_built(table(
-        "MPCRedisServer",
-        "Messages through Redis.",
-        &[
-            later("ServerURL", TEXT, "URL of Redis."),
-            later("SendBatchSize", COUNT, "Messages for each write."),
-            later("ReceiveBatchSize", COUNT, "Messages for each read."),
-            later("MaxMessageReceivers", COUNT, "Parallel readers."),
-            later("MaxSessions", COUNT, "Concurrent sessions."),
-            later("ExpireKeys", Kind::Flag, "Let Redis expire keys."),
-            later("ClusterMode", Kind::Flag, "Redis is a cluster."),
         ],
     )),
     not_built(table(

@@ -5,6 +5,7 @@ mod deployed;
 mod documentation;
 mod embedded;
 mod good_files;
+mod redis;
 mod secrecy;
 
 use std::io;

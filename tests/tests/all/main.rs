@@ -16,6 +16,7 @@ mod limits;
 mod pairs;
 mod pipes;
 mod presignatures;
+mod redis;
 mod replay;
 mod secrecy;
 mod silence;

@@ -15,18 +15,26 @@ use tsm_transport::broker::memory::{Delivery, MemoryBroker};
 use tsm_types::request::{GenerateKey, SessionRequest, SignEcdsa};
 use tsm_types::{DerivationPath, ErrorCode, Failure, PlayerIndex, PlayerKey, Reach, SessionId};
 
-fn identity(player: u16) -> IdentityKey {
+pub(crate) fn identity(player: u16) -> IdentityKey {
     IdentityKey::generate(&mut test_rng(900 + u64::from(player)))
 }
 
 /// A node that knows nobody.
 async fn node(player: u16, listeners: Vec<Listen>, broker: Option<&MemoryBroker>) -> LinkedNode {
+    start(player, listeners, broker.map(|broker| Arc::new(broker.clone()) as Arc<dyn Broker>)).await
+}
+
+pub(crate) async fn start(
+    player: u16,
+    listeners: Vec<Listen>,
+    broker: Option<Arc<dyn Broker>>,
+) -> LinkedNode {
     LinkedNode::start(LinkedParts {
         player: PlayerIndex(player),
         identity: identity(player),
         players: BTreeMap::new(),
         listeners,
-        broker: broker.map(|broker| Arc::new(broker.clone()) as Arc<dyn Broker>),
+        broker,
         store: open_store(player, &Memory::new()).await,
         settings: Settings::default(),
     })
@@ -34,7 +42,7 @@ async fn node(player: u16, listeners: Vec<Listen>, broker: Option<&MemoryBroker>
 }
 
 /// A session in which all keys are dynamic.
-fn session(id: &str, players: &[u16]) -> SessionRequest {
+pub(crate) fn session(id: &str, players: &[u16]) -> SessionRequest {
     let key = |player: &u16| -> (PlayerIndex, PlayerKey) {
         (PlayerIndex(*player), identity(*player).public().clone())
     };
@@ -49,9 +57,9 @@ fn session(id: &str, players: &[u16]) -> SessionRequest {
 }
 
 /// What the caller of each node says of how others are reached.
-type Addresses = BTreeMap<u16, BTreeMap<PlayerIndex, Reach>>;
+pub(crate) type Addresses = BTreeMap<u16, BTreeMap<PlayerIndex, Reach>>;
 
-async fn ask<T, F>(
+pub(crate) async fn ask<T, F>(
     nodes: &[LinkedNode],
     session: &SessionRequest,
     addresses: &Addresses,
@@ -78,9 +86,14 @@ where
 }
 
 /// All make a key, two of them sign.
-async fn make_and_sign(nodes: &[LinkedNode], addresses: &Addresses) {
+pub(crate) async fn make_and_sign(nodes: &[LinkedNode], addresses: &Addresses) {
+    make_and_sign_as("make", nodes, addresses).await;
+}
+
+/// The same in sessions whose names begin so.
+pub(crate) async fn make_and_sign_as(name: &str, nodes: &[LinkedNode], addresses: &Addresses) {
     let all: Vec<u16> = nodes.iter().map(|node| node.node().player().0).collect();
-    let made = ask(nodes, &session("make", &all), addresses, |node, session| async move {
+    let made = ask(nodes, &session(name, &all), addresses, |node, session| async move {
         let request = GenerateKey { session, curve: CurveId::Secp256k1, threshold: 1, key_id: None };
         node.generate_key(&application(), request).await
     })
@@ -88,7 +101,7 @@ async fn make_and_sign(nodes: &[LinkedNode], addresses: &Addresses) {
     let key_id = made[&all[0]].as_ref().unwrap().key_id.clone();
     assert!(made.values().all(|made| made.as_ref().unwrap().key_id == key_id));
     for signers in [[all[0], all[1]], [all[1], all[2]]] {
-        let session = session(&format!("sign {signers:?}").replace(' ', ""), &signers);
+        let session = session(&format!("{name} {signers:?}").replace(' ', ""), &signers);
         let signed = ask(nodes, &session, addresses, |node, session| {
             let request = SignEcdsa {
                 session,

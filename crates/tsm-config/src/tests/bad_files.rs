@@ -248,7 +248,6 @@ fn what_is_known_but_not_built_is_refused_by_name() {
         "MPCDirectServer",
         "MPCWebSocketServer",
         "MPCAMQPServer",
-        "MPCRedisServer",
         "TLSUserAuthentication",
         "MultiInstance",
         "SEPH18S",

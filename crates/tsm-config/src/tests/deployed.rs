@@ -2,6 +2,8 @@
 //! the nodes call each other.
 
 use saphyr::{LoadableYamlNode, Yaml};
+use tsm_transport::broker::redis::RedisConfig;
+use tsm_transport::broker::redis::names::acl_rules;
 
 use super::*;
 
@@ -22,13 +24,20 @@ fn texts(list: &Yaml<'_>) -> Vec<String> {
 }
 
 fn services() -> BTreeMap<String, Service> {
-    let text = deployed("docker-compose.yml");
-    let documents = Yaml::load_from_str(&text).unwrap();
-    let services = documents[0].as_mapping_get("services").unwrap().as_mapping().unwrap();
-    services.iter().map(|(name, service)| (name.as_str().unwrap().to_owned(), read(service))).collect()
+    services_in(".")
 }
 
-fn read(service: &Yaml<'_>) -> Service {
+/// The nodes of the Compose file in this folder.
+fn services_in(folder: &str) -> BTreeMap<String, Service> {
+    let text = deployed(&format!("{folder}/docker-compose.yml"));
+    let documents = Yaml::load_from_str(&text).unwrap();
+    let services = documents[0].as_mapping_get("services").unwrap().as_mapping().unwrap();
+    let named = services.iter().map(|(name, service)| (name.as_str().unwrap().to_owned(), service));
+    let nodes = named.filter(|(name, _)| name.starts_with("tsm-node"));
+    nodes.map(|(name, service)| (name, read(folder, service))).collect()
+}
+
+fn read(folder: &str, service: &Yaml<'_>) -> Service {
     let get = |key: &str| service.as_mapping_get(key).unwrap();
     assert_eq!(texts(get("environment")), ["CONFIG_FILE=/config/config.toml"]);
     let volumes = texts(get("volumes"));
@@ -38,7 +47,7 @@ fn read(service: &Yaml<'_>) -> Service {
     Service {
         image: get("image").as_str().unwrap().to_owned(),
         ports: texts(get("ports")).iter().map(pair).collect(),
-        config: good(&deployed(mounted.unwrap())),
+        config: good(&deployed(&format!("{folder}/{}", mounted.unwrap()))),
     }
 }
 
@@ -78,6 +87,34 @@ fn the_nodes_know_each_others_names_ports_and_keys() {
             assert_eq!(other.player, *index);
             assert_eq!(other.mpc_listen.unwrap().port(), address.port);
             assert_eq!(player.public_key.as_ref(), Some(other.identity.public()));
+        }
+    }
+}
+
+#[test]
+fn over_redis_no_node_listens_for_players_and_each_has_a_user_with_the_least_rights() {
+    let rights = deployed("redis/users.acl");
+    let lines: Vec<&str> = rights.lines().collect();
+    assert_eq!(lines[0], "user default off");
+    let services = services_in("redis");
+    assert_eq!(services.keys().collect::<Vec<_>>(), ["tsm-node0", "tsm-node1", "tsm-node2"]);
+    assert_eq!(lines.len(), 1 + services.len());
+    for (index, (service, line)) in services.values().zip(&lines[1..]).enumerate() {
+        let config = &service.config;
+        assert_eq!(service.ports, [(8500 + config.player, config.sdk_listen.port())]);
+        assert_eq!((usize::from(config.player), config.mpc_listen), (index, None));
+        let (user, password) = (format!("player{index}"), format!("RedisPassword{index}"));
+        let server = format!("redis://{user}:{password}@redis").parse().unwrap();
+        assert_eq!(config.broker, Some(BrokerConfig::Redis(RedisConfig::new(server))));
+        let rules = acl_rules(config.identity.public().fingerprint());
+        assert_eq!(*line, format!("user {user} on >{password} {rules}"));
+        // The seed's players with the seed's keys, but without addresses.
+        let seed = good(&deployed(&format!("config{index}.toml")));
+        assert_eq!(config.identity.public(), seed.identity.public());
+        assert_eq!(config.players.keys().collect::<Vec<_>>(), seed.players.keys().collect::<Vec<_>>());
+        for (index, player) in &config.players {
+            assert_eq!(player.address, None);
+            assert_eq!(player.public_key, seed.players[index].public_key);
         }
     }
 }

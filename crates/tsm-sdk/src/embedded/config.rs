@@ -11,6 +11,9 @@ use tsm_crypto::hedged::hedged_rng;
 use tsm_crypto::{IdentityKey, Secret};
 use tsm_node::{Settings, StaticPlayer};
 use tsm_storage::{Memory, SealedStore, Sqlite, StoreError, Stretch};
+use tsm_transport::broker::BrokerConfig;
+#[cfg(feature = "redis")]
+use tsm_transport::broker::redis::{RedisConfig, RedisUrlError};
 use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey, Reach};
 
 /// What an [`EmbeddedNode`](crate::EmbeddedNode) is started with.
@@ -20,6 +23,7 @@ pub struct EmbeddedConfig {
     pub(super) identity: IdentityKey,
     pub(super) players: BTreeMap<PlayerIndex, StaticPlayer>,
     pub(super) listen: Option<SocketAddr>,
+    pub(super) broker: Option<BrokerConfig>,
     pub(super) database: Database,
     pub(super) settings: Settings,
     pub(super) application: ApplicationId,
@@ -45,6 +49,7 @@ impl EmbeddedConfig {
             identity: config.identity,
             players: players.map(|(index, player)| (PlayerIndex(index), player)).collect(),
             listen: config.mpc_listen,
+            broker: config.broker,
             database: Database::configured(config.database),
             settings,
             application: default_application(),
@@ -61,6 +66,7 @@ impl EmbeddedConfig {
             identity,
             players: BTreeMap::new(),
             listen: None,
+            broker: None,
             database,
             settings: Settings::default(),
             application: default_application(),
@@ -106,6 +112,16 @@ impl EmbeddedConfig {
     #[must_use]
     pub fn with_listen(self, address: SocketAddr) -> Self {
         EmbeddedConfig { listen: Some(address), ..self }
+    }
+
+    /// The message broker, `redis://user:password@host:port` or `rediss://`, through which players without
+    /// an address are reached and reach the node, which needs no port then. Needs the feature `redis`. A
+    /// text that is no such URL is refused, without being quoted.
+    #[cfg(feature = "redis")]
+    pub fn with_redis(self, url: &str) -> Result<Self, Failure> {
+        let refused = |error: RedisUrlError| Failure::invalid_field("broker", error.0);
+        let config = RedisConfig::new(url.parse().map_err(refused)?);
+        Ok(EmbeddedConfig { broker: Some(BrokerConfig::Redis(config)), ..self })
     }
 
     /// The application that keys belong to at this node; `embedded` if it is not set. A key is seen

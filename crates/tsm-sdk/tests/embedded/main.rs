@@ -6,3 +6,4 @@ mod configuration;
 mod phones;
 mod players;
 mod proxy;
+mod redis;

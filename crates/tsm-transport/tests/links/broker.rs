@@ -87,7 +87,7 @@ async fn a_broker_address_without_a_broker_is_told() {
 }
 
 /// Sends numbered frames both ways; each must arrive once and in order.
-async fn frames_arrive_in_order(a: &mut Node<SecureLinks>, b: &mut Node<SecureLinks>) {
+pub(crate) async fn frames_arrive_in_order(a: &mut Node<SecureLinks>, b: &mut Node<SecureLinks>) {
     for number in 0..200u16 {
         a.links.send(&b.key, 7, number.to_le_bytes().to_vec()).unwrap();
         b.links.send(&a.key, 7, number.to_le_bytes().to_vec()).unwrap();

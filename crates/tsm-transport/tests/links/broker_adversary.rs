@@ -21,7 +21,7 @@ const FRAMES: u8 = 4;
 const LONG: Duration = Duration::from_secs(60);
 
 /// Sends as the engine does, all of it after every `Up`, until both have everything.
-async fn exchange(a: &mut Node<SecureLinks>, b: &mut Node<SecureLinks>) {
+pub(crate) async fn exchange(a: &mut Node<SecureLinks>, b: &mut Node<SecureLinks>) {
     let (mut at_a, mut at_b) = (BTreeSet::new(), BTreeSet::new());
     let exchanging = async {
         while at_a.len() < usize::from(FRAMES) || at_b.len() < usize::from(FRAMES) {

@@ -12,6 +12,7 @@ mod common;
 mod memory;
 mod proxy;
 mod raw;
+mod redis;
 mod suite;
 mod tcp;
 mod tcp_strangers;

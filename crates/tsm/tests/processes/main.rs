@@ -23,6 +23,7 @@ mod harness;
 mod links;
 mod main_job;
 mod presignatures;
+mod redis;
 mod secrets;
 mod start;
 mod stopping;

@@ -10,15 +10,18 @@
 //! | `stream` | one pipe as a stream of bytes |
 //! | `multiplexer` | all pipes of a node: dial, accept, hand out what arrives |
 //! | [`memory`] | a broker in memory, with a hand on every message |
+//! | [`redis`] | Redis as a broker |
 
 mod flow;
 pub mod memory;
 mod message;
 mod multiplexer;
+pub mod redis;
 mod stream;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tsm_crypto::identity::Fingerprint;
@@ -47,6 +50,32 @@ pub trait Broker: Send + Sync + 'static {
     /// While the receiver is full nothing more may be taken from the broker. Called once, within a
     /// tokio runtime; the broker need not have been reached when it returns.
     fn subscribe(&self, inboxes: Vec<Inbox>) -> mpsc::Receiver<Arrival>;
+
+    /// Why messages neither go nor come for now, if that is known: a sentence for people.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The broker of a node's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BrokerConfig {
+    /// `[MPCRedisServer]`.
+    Redis(redis::RedisConfig),
+}
+
+impl BrokerConfig {
+    /// The broker, which connects when links use it, or why this build has none of its kind.
+    pub fn broker(self) -> Result<Arc<dyn Broker>, String> {
+        match self {
+            #[cfg(feature = "redis")]
+            BrokerConfig::Redis(config) => Ok(Arc::new(redis::RedisBroker::new(config))),
+            #[cfg(not(feature = "redis"))]
+            BrokerConfig::Redis(_) => Err("[MPCRedisServer]: this build has no Redis; build it with the \
+                                           feature `redis`"
+                .to_owned()),
+        }
+    }
 }
 
 /// See [`Broker::publish`].

@@ -188,7 +188,7 @@ impl Places {
     }
 
     /// Other host names, ports and paths, and every port on loopback only.
-    fn adapt(&self, config: &str) -> String {
+    pub(crate) fn adapt(&self, config: &str) -> String {
         let mut config = config.to_owned();
         let mut replace = |old: &str, new: &str| config = config.replace(old, new);
         for player in 0..3 {
