@@ -116,7 +116,7 @@ fn advise(section: &Found, index: u16, reach: Option<&Reach>, own: &Own<'_>, pro
             ProblemCode::NotListening,
             &section.place,
             format!("player {index} dials this node, which does not listen"),
-            "add [MPCTCPServer] with a Port, or the Address of that player",
+            "add [MPCTCPServer] or [MPCDirectServer] with a Port, or the Address of that player",
         );
     }
 }
@@ -124,12 +124,12 @@ fn advise(section: &Found, index: u16, reach: Option<&Reach>, own: &Own<'_>, pro
 fn address(section: &Found, problems: &mut Problems) -> Option<Reach> {
     let (text, place) = section.text("Address")?;
     let (code, what) = match text.parse() {
-        Ok(Reach::Dial(Address { place: DialledAt::WebSocket { .. } | DialledAt::Broker, .. })) => NOT_BUILT,
+        Ok(Reach::Dial(Address { place: DialledAt::Broker, .. })) => NOT_BUILT,
         Ok(reach) => return Some(reach),
         Err(error) => describe(&error),
     };
-    let hint = "write host:port, or tcp://host:port, optionally with ?connectionPoolSize=6&connectionLifetime=5m, or \
-                incoming for a player that dials this node";
+    let hint = "write host:port, ws://host:port/path or wss://host/path, optionally with \
+                ?connectionPoolSize=6&connectionLifetime=5m, or incoming for a player that dials this node";
     problems.error(code, &place, what, hint);
     None
 }

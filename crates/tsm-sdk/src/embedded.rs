@@ -12,7 +12,6 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Settings};
-use tsm_transport::Listen;
 use tsm_types::{PlayerIndex, PlayerKey};
 
 use crate::client::Client;
@@ -53,13 +52,22 @@ impl EmbeddedNode {
     pub async fn start(config: EmbeddedConfig) -> Result<EmbeddedNode, StartError> {
         // Before the database, whose own threads need it too.
         Handle::try_current().map_err(|_| StartError::Links(tsm_transport::StartError::NoRuntime))?;
-        let EmbeddedConfig { player, identity, players, listen, database, settings, application, .. } =
-            config;
+        let EmbeddedConfig {
+            player, identity, players, listen, direct, database, settings, application, ..
+        } = config;
         let public_key = identity.public().clone();
         let store = database.open().await.map_err(StartError::Store)?;
         let settings = Settings { keep_links: false, ..settings };
-        let listeners = listen.map(Listen::Tcp).into_iter().collect();
-        let parts = LinkedParts { player, identity, players, listeners, broker: None, store, settings };
+        let parts = LinkedParts {
+            player,
+            identity,
+            players,
+            listeners: direct.listeners(listen),
+            broker: None,
+            web_roots: direct.web_roots,
+            store,
+            settings,
+        };
         let node = LinkedNode::start(parts).map_err(StartError::Links)?;
         let mpc_address = node.mpc_address();
         let in_process = Arc::new(InProcess::new(node.node().clone(), application));

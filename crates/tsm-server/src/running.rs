@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Node};
 use tsm_storage::{SealedStore, Sqlite, StoreError, Stretch};
-use tsm_transport::Listen;
 use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex};
 
@@ -48,7 +47,7 @@ impl fmt::Display for StartError {
             StartError::Store(error) => error.fmt(f),
             StartError::Links(tsm_transport::StartError::Listen(address, error)) => write!(
                 f,
-                "cannot listen for players on {address}: {error}; choose another [MPCTCPServer] Port or stop what uses it"
+                "cannot listen for players on {address}: {error}; choose another port in [MPCTCPServer] or [MPCDirectServer], or stop what uses it"
             ),
             StartError::Links(error) => error.fmt(f),
             StartError::Listen(address, error) => write!(
@@ -81,6 +80,7 @@ impl RunningNode {
             identity,
             players,
             mpc_listen,
+            direct,
             sdk_listen,
             management,
             database,
@@ -106,8 +106,9 @@ impl RunningNode {
             player: PlayerIndex(player),
             identity,
             players: players.into_iter().map(|(index, player)| (PlayerIndex(index), player)).collect(),
-            listeners: mpc_listen.map(Listen::Tcp).into_iter().collect(),
+            listeners: direct.listeners(mpc_listen),
             broker: None,
+            web_roots: direct.web_roots,
             store,
             settings,
         })
@@ -135,9 +136,14 @@ impl RunningNode {
         self.management_address
     }
 
-    /// Where players of lower index reach the node, if it listens.
+    /// Where players of lower index reach the node, if it listens: the TCP port, if it has one.
     pub fn mpc_address(&self) -> Option<SocketAddr> {
         self.inside.mpc_address()
+    }
+
+    /// All ports where players reach the node: for TCP, then for WebSockets.
+    pub fn mpc_addresses(&self) -> &[SocketAddr] {
+        self.inside.mpc_addresses()
     }
 
     /// The engine.

@@ -27,6 +27,7 @@ async fn node(player: u16, listeners: Vec<Listen>, broker: Option<&MemoryBroker>
         players: BTreeMap::new(),
         listeners,
         broker: broker.map(|broker| Arc::new(broker.clone()) as Arc<dyn Broker>),
+        web_roots: Default::default(),
         store: open_store(player, &Memory::new()).await,
         settings: Settings::default(),
     })

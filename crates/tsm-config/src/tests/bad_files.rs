@@ -243,8 +243,6 @@ fn a_section_must_be_a_section() {
 fn what_is_known_but_not_built_is_refused_by_name() {
     let later = "config.not_built";
     for section in [
-        "MPCDirectServer",
-        "MPCWebSocketServer",
         "MPCAMQPServer",
         "MPCRedisServer",
         "TLSUserAuthentication",
@@ -298,7 +296,7 @@ fn what_is_known_but_not_built_is_refused_by_name() {
     refused("sqlite3", "postgres", later, "DriverName", "Database.DriverName");
     refused("sqlite3", "mysql", later, "DriverName", "Database.DriverName");
     refused("sqlite3", "oracle", "config.unknown_choice", "DriverName", "Database.DriverName");
-    refused("tcp://tsm-node2:9002", "wss://tsm-node2:9002", later, "Address = \"wss", "Players.2.Address");
+    refused("tcp://tsm-node2:9002", "tcps://tsm-node2:9002", later, "Address = \"tcps", "Players.2.Address");
     refused(
         "a long random password",
         "{{ awsSecret `x` }}",

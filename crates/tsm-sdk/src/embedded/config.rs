@@ -6,11 +6,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tsm_config::{ConfigProblem, DatabaseConfig, DatabaseDriver};
+use tsm_config::{ConfigProblem, DatabaseConfig, DatabaseDriver, DirectLinks};
 use tsm_crypto::hedged::hedged_rng;
 use tsm_crypto::{IdentityKey, Secret};
 use tsm_node::{Settings, StaticPlayer};
 use tsm_storage::{Memory, SealedStore, Sqlite, StoreError, Stretch};
+use tsm_transport::websocket::Roots;
 use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey, Reach};
 
 /// What an [`EmbeddedNode`](crate::EmbeddedNode) is started with.
@@ -20,6 +21,7 @@ pub struct EmbeddedConfig {
     pub(super) identity: IdentityKey,
     pub(super) players: BTreeMap<PlayerIndex, StaticPlayer>,
     pub(super) listen: Option<SocketAddr>,
+    pub(super) direct: DirectLinks,
     pub(super) database: Database,
     pub(super) settings: Settings,
     pub(super) application: ApplicationId,
@@ -40,6 +42,7 @@ impl EmbeddedConfig {
             identity: config.identity,
             players: players.map(|(index, player)| (PlayerIndex(index), player)).collect(),
             listen: config.mpc_listen,
+            direct: config.direct,
             database: Database::configured(config.database),
             settings,
             application: default_application(),
@@ -56,6 +59,7 @@ impl EmbeddedConfig {
             identity,
             players: BTreeMap::new(),
             listen: None,
+            direct: DirectLinks::default(),
             database,
             settings: Settings::default(),
             application: default_application(),
@@ -64,7 +68,7 @@ impl EmbeddedConfig {
     }
 
     /// Adds a static player: its public key (DER SubjectPublicKeyInfo), or how it is reached
-    /// (`host:port`, or `incoming` for one that dials this node), or both. A player of higher index is
+    /// (`host:port`, `wss://host/path`, or `incoming` for one that dials this node), or both. A player of higher index is
     /// dialled and needs the address; one of lower index is dialled if it has one and does not come.
     ///
     /// Refuses this node's own index, a key that another player has, and what is no key or address.
@@ -101,6 +105,14 @@ impl EmbeddedConfig {
     #[must_use]
     pub fn with_listen(self, address: SocketAddr) -> Self {
         EmbeddedConfig { listen: Some(address), ..self }
+    }
+
+    /// Certificate authorities, in PEM, that are trusted at `wss://` addresses besides those of the
+    /// operating system (on Android: instead of those).
+    pub fn with_root_certificates(mut self, pem: &[u8]) -> Result<Self, Failure> {
+        self.direct.web_roots = Roots::from_pem(pem)
+            .map_err(|error| Failure::invalid_field("root_certificates", &error.to_string()))?;
+        Ok(self)
     }
 
     /// The application that keys belong to at this node; `embedded` if it is not set. A key is seen

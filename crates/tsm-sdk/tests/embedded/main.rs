@@ -6,3 +6,5 @@ mod configuration;
 mod phones;
 mod players;
 mod proxy;
+mod web;
+mod web_proxy;

@@ -16,3 +16,5 @@ mod suite;
 mod tcp;
 mod tcp_strangers;
 mod tenants;
+mod websocket;
+mod websocket_strangers;
