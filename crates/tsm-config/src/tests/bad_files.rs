@@ -164,7 +164,8 @@ fn an_unknown_key_is_told_its_nearest_neighbour() {
             "Port = 1",
             "Port = 1",
             "Port",
-            "this key belongs in [MPCTCPServer] or [SDKServer] or [ManagementServer] or [MetricsServer]",
+            "this key belongs in [MPCTCPServer] or [MPCDirectServer] or [MPCWebSocketServer] or [SDKServer] or \
+             [ManagementServer] or [MetricsServer]",
         ),
         (
             "Index = 1",

@@ -46,8 +46,14 @@ async fn s96_a_phone_signs_through_a_proxy_that_ends_its_https_and_sees_nothing(
     sign(&phone, server, &sessions[1], &key).await.unwrap();
 
     let ids = sessions.iter().map(|session| session.session_id().as_str().as_bytes());
-    let secrets: Vec<&[u8]> =
-        ids.chain([key.key_id.as_bytes(), &key.public_key, network.phone.public_key(), &DIGEST]).collect();
+    let secrets: Vec<&[u8]> = ids
+        .chain([
+            key.key_id.as_bytes(),
+            &key.public_key.sec1_compressed()[1..],
+            network.phone.public_key(),
+            &DIGEST,
+        ])
+        .collect();
     let seen = network.proxy.seen();
     assert!(!seen.is_empty());
     for bytes in &seen {

@@ -88,6 +88,12 @@ async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<Result<Ve
         // The end may have begun in what came before.
         let unseen = head.len().saturating_sub(END.len() - 1);
         head.extend_from_slice(&chunk[..length]);
+        // Who speaks TLS to a port without it would say nothing more, and wait.
+        if !head[0].is_ascii_uppercase() {
+            return Ok(Err(Refusal::bad(
+                "not a request in HTTP/1.1; a port without a certificate is ws, not wss",
+            )));
+        }
         let end = head[unseen..].windows(END.len()).position(|window| window == END);
         return Ok(match end {
             Some(end) if unseen + end + END.len() == head.len() => Ok(head),
