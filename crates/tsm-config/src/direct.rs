@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use tsm_transport::websocket::{Certificate, CertificateError, Roots};
 use tsm_transport::Listen;
+use tsm_transport::websocket::{Certificate, CertificateError, Roots};
 use zeroize::Zeroizing;
 
 use super::Outside;

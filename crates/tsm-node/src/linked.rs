@@ -51,8 +51,7 @@ pub struct LinkedNode {
 impl LinkedNode {
     /// Starts links, then the engine, on the current tokio runtime.
     pub fn start(parts: LinkedParts) -> Result<LinkedNode, StartError> {
-        let LinkedParts { player, identity, players, listeners, broker, web_roots, store, settings } =
-            parts;
+        let LinkedParts { player, identity, players, listeners, broker, web_roots, store, settings } = parts;
         let identity = Arc::new(identity);
         let config = LinksConfig {
             identity: identity.clone(),

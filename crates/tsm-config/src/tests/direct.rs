@@ -49,10 +49,8 @@ fn the_direct_server_has_a_tcp_port_and_one_for_websockets_each_off_with_0() {
         let deaf = tcp.or(web).is_none();
         assert_eq!(codes(&config.warnings).contains(&"config.not_listening"), deaf, "{lines}");
     }
-    let config = good(&with("[MPCDirectServer]\nWSPort = 1\nAddress = \"::1\"\nMaxParkedPerSource = 1000\n"));
+    let config = good(&with("[MPCDirectServer]\nWSPort = 1\nAddress = \"::1\"\n"));
     assert_eq!(config.direct.web_listen, Some("[::1]:1".parse().unwrap()));
-    assert_eq!((config.direct.parked_per_source, config.direct.limits().parked_per_source), (1000, 1000));
-    assert_eq!(DirectLinks::default().limits().parked_per_source, 64);
 }
 
 #[test]
@@ -87,7 +85,6 @@ fn values_of_the_direct_server_are_checked() {
     refused(&direct("Port = 65536"), "config.out_of_range", "MPCDirectServer.Port");
     refused(&direct("WSPort = -1"), "config.out_of_range", "MPCDirectServer.WSPort");
     refused(&direct("WSPort = \"9080\""), "config.wrong_type", "MPCDirectServer.WSPort");
-    refused(&direct("MaxParkedPerSource = 0"), "config.out_of_range", "MPCDirectServer.MaxParkedPerSource");
     refused(&direct("DisableMultiplexing = true"), "config.not_built", "MPCDirectServer.DisableMultiplexing");
     let bad = "config.bad_listen_address";
     for ports in ["Port = 1", "WSPort = 1", "Port = 1\nWSPort = 2", ""] {

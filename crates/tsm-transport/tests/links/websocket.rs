@@ -45,6 +45,7 @@ pub(crate) fn by_web(
         player: u16::try_from(seed).unwrap(),
         listeners: vec![Listen::WebSocket { at: ([127, 0, 0, 1], 0).into(), certificate }],
         broker: None,
+        static_peers: Default::default(),
         web_roots,
         limits,
     };
@@ -147,6 +148,7 @@ async fn one_link_can_come_by_tcp_and_another_by_websocket_at_once() {
             Listen::WebSocket { at: ([127, 0, 0, 1], 0).into(), certificate: None },
         ],
         broker: None,
+        static_peers: Default::default(),
         web_roots: Roots::default(),
         limits: limits(),
     };

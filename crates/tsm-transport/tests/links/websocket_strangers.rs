@@ -106,6 +106,20 @@ async fn s33_slow_silent_and_endless_heads_do_not_disturb_and_end_in_time() {
 }
 
 #[tokio::test]
+async fn s105_all_who_come_through_one_proxy_share_a_limit_that_can_be_raised() {
+    for (parked_per_source, waiting) in [(2, 2), (64, 4)] {
+        let node = by_web(2, None, Roots::default(), Limits { parked_per_source, ..limits() });
+        let mut peers: Vec<_> = (11..15).map(plain).collect();
+        let expect = |peer: &Node<SecureLinks>| peer.links.expect(&node.key, node.route.clone());
+        let _leases: Vec<_> = peers.iter().map(expect).collect();
+        for peer in &mut peers {
+            assert_eq!(peer.parked().await, node.key);
+        }
+        assert_eq!(node.links.strangers().len(), waiting);
+    }
+}
+
+#[tokio::test]
 async fn junk_at_a_wss_port_is_refused_before_http() {
     let authority = Authority::of("127.0.0.1");
     let node = by_web(2, Some(authority.certificate), authority.roots, limits());
