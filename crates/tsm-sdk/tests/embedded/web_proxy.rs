@@ -66,6 +66,8 @@ async fn accept(
     loop {
         let (client, _) = port.accept().await.unwrap();
         let (acceptor, records, mut cut) = (acceptor.clone(), records.clone(), cut.clone());
+        // Cuts before its time are not its own.
+        cut.mark_unchanged();
         connections.spawn(async move {
             let Ok(client) = acceptor.accept(client).await else { return };
             tokio::select! {

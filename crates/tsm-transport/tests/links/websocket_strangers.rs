@@ -72,7 +72,8 @@ async fn who_asks_for_no_websocket_gets_a_sensible_http_answer() {
 #[tokio::test]
 async fn s33_slow_silent_and_endless_heads_do_not_disturb_and_end_in_time() {
     let handshake_time = Duration::from_millis(400);
-    let mut node = by_web(2, None, Roots::default(), Limits { handshakes: 64, ..limits() });
+    let mut node =
+        by_web(2, None, Roots::default(), Limits { handshakes: 64, failed_handshakes: 0, ..limits() });
     let mut junk = Vec::new();
     for number in 0..200 {
         let mut socket = socket(&node).await;
