@@ -47,7 +47,7 @@ fn presigning(criterion: &mut Criterion<CpuTime>) {
     const BATCH: u16 = 64;
     let mut group = criterion.benchmark_group("presign");
     group.sample_size(30).measurement_time(Duration::from_secs(4));
-    for signers in [2, 3] {
+    for signers in [2_u16, 3] {
         let (mut network, shares) = our_key(CurveId::Secp256k1);
         group.bench_function(format!("secp256k1 {signers} of 3, batch of {BATCH}/ours"), |bencher| {
             bencher.iter_custom(|iterations| {

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `settings` | every section and key: type, bounds, default, whether it is built. The one table. |
 //! | `document`, `reader`, `value`, `template` | from TOML to values of the right type |
-//! | `read`, `players`, `broker`, `management`, `secrets` | from values to a node's configuration |
+//! | `read`, `players`, `direct`, `broker`, `management`, `secrets` | from values to a node's configuration |
 //! | `reference` | the table as documentation |
 //! | [`auth`] | login with the API keys of a file |
 //!
@@ -20,6 +20,7 @@
 
 pub mod auth;
 mod broker;
+mod direct;
 mod document;
 mod management;
 mod nearest;
@@ -47,6 +48,7 @@ use tsm_crypto::secret::Secret;
 use tsm_node::{Features, LinkLimits, Settings, TenantLimits};
 use zeroize::Zeroizing;
 
+pub use direct::DirectLinks;
 pub use management::{Access, Management, ManagementKey, Permission, Verdict};
 pub use problem::{ConfigProblem, ProblemCode};
 pub use reference::reference;
@@ -69,10 +71,12 @@ pub struct NodeConfig {
     pub identity: IdentityKey,
     /// The static players by index. This node itself is not among them, even if the file lists it.
     pub players: BTreeMap<u16, StaticPlayer>,
-    /// Where other players reach this node; `None` if it only dials.
+    /// The TCP port where other players reach this node; `None` if it has none.
     pub mpc_listen: Option<SocketAddr>,
     /// The message broker, if there is one.
     pub broker: Option<BrokerConfig>,
+    /// Its port for WebSockets, and what else links need.
+    pub direct: DirectLinks,
     /// Where SDKs reach this node.
     pub sdk_listen: SocketAddr,
     /// Where the node is watched, if it is.
@@ -104,10 +108,12 @@ pub struct EmbeddedConfig {
     pub identity: IdentityKey,
     /// The static players by index, without this node.
     pub players: BTreeMap<u16, StaticPlayer>,
-    /// Where other players reach this node; `None` if it only dials.
+    /// The TCP port where other players reach this node; `None` if it has none.
     pub mpc_listen: Option<SocketAddr>,
     /// The message broker, if there is one.
     pub broker: Option<BrokerConfig>,
+    /// Its port for WebSockets, and what else links need.
+    pub direct: DirectLinks,
     /// Where key shares are kept.
     pub database: DatabaseConfig,
     /// The enabled operations of the ECDSA engine; none if it is off.

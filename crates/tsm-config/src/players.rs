@@ -117,7 +117,7 @@ fn advise(section: &Found, index: u16, reach: Option<&Reach>, own: &Own<'_>, pro
             ProblemCode::NotListening,
             &section.place,
             format!("player {index} dials this node, which does not listen"),
-            "add [MPCTCPServer] with a Port, or the Address of that player",
+            "add [MPCTCPServer] or [MPCDirectServer] with a Port, or the Address of that player",
         );
     }
 }
@@ -125,15 +125,15 @@ fn advise(section: &Found, index: u16, reach: Option<&Reach>, own: &Own<'_>, pro
 fn address(section: &Found, own: &Own<'_>, problems: &mut Problems) -> Option<Reach> {
     let (text, place) = section.text("Address")?;
     let (code, what) = match text.parse() {
-        Ok(Reach::Dial(Address { place: DialledAt::WebSocket { .. }, .. })) => NOT_BUILT,
         Ok(Reach::Dial(Address { place: DialledAt::Broker, .. })) if !own.has_broker => {
             (ProblemCode::BadAddress, "this file names no message broker")
         }
         Ok(reach) => return Some(reach),
         Err(error) => describe(&error),
     };
-    let hint = "write host:port, or tcp://host:port, optionally with ?connectionPoolSize=6&connectionLifetime=5m, or \
-                incoming for a player that dials this node, or broker:// if this file has [MPCRedisServer]";
+    let hint = "write host:port, ws://host:port/path or wss://host/path, optionally with \
+                ?connectionPoolSize=6&connectionLifetime=5m, or incoming for a player that dials this node, or \
+                broker:// if this file names a message broker";
     problems.error(code, &place, what, hint);
     None
 }

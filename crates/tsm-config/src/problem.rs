@@ -107,6 +107,8 @@ codes! {
     UnsetVariable = "config.unset_variable",
     /// The encryptor key file cannot be used.
     BadKeyFile = "config.bad_key_file",
+    /// Certificates or their private key cannot be used.
+    BadCertificate = "config.bad_certificate",
 
     /// Warning: nobody can log in.
     NoApiKeys = "config.no_api_keys",

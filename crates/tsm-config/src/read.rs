@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use tsm_crypto::secret::Secret;
 use tsm_node::{LinkLimits, TenantLimits};
 
+use super::direct::{Listening, listening};
 use super::document::{Document, Found};
 use super::management::management;
 use super::players::{Own, players};
@@ -24,22 +25,22 @@ pub(super) fn node_config(
     outside: &Outside<'_>,
     problems: &mut Problems,
 ) -> Option<NodeConfig> {
-    let mpc_server = document.one("MPCTCPServer");
     let sdk_listen = document.one("SDKServer").and_then(|server| listen(server, problems));
-    let mpc_listen = mpc_server.and_then(|server| listen(server, problems));
-    if let (Some(sdk), Some(mpc), Some(server)) = (sdk_listen, mpc_listen, mpc_server) {
-        check_ports(sdk, mpc, &server.place_of("Port"), problems);
+    let listening = listening(document, outside, problems);
+    if let Some(sdk) = sdk_listen {
+        listening.check_apart_from(sdk, problems);
     }
-    let others: Vec<SocketAddr> = [sdk_listen, mpc_listen].into_iter().flatten().collect();
+    let others: Vec<SocketAddr> = listening.ports().chain(sdk_listen).collect();
     let management = management(document, &others, problems);
     let api_keys = api_keys(document, problems);
-    let inside = inside(document, mpc_listen, outside, problems);
+    let inside = inside(document, listening, outside, problems);
     let EmbeddedConfig {
         player,
         identity,
         players,
         mpc_listen,
         broker,
+        direct,
         database,
         ecdsa,
         presignatures,
@@ -54,6 +55,7 @@ pub(super) fn node_config(
         players,
         mpc_listen,
         broker,
+        direct,
         sdk_listen: sdk_listen?,
         management: management?,
         database,
@@ -83,23 +85,22 @@ pub(super) fn embedded_config(
             );
         }
     }
-    let mpc_listen = document.one("MPCTCPServer").and_then(|server| listen(server, problems));
-    inside(document, mpc_listen, outside, problems)
+    let listening = listening(document, outside, problems);
+    inside(document, listening, outside, problems)
 }
 
 /// What both kinds of node have; `None` only if `problems` has errors.
 fn inside(
     document: &Document,
-    mpc_listen: Option<SocketAddr>,
+    listening: Listening,
     outside: &Outside<'_>,
     problems: &mut Problems,
 ) -> Option<EmbeddedConfig> {
     let own = document.one("Player");
     let player = own.and_then(|own| own.integer::<u16>("Index"));
     let identity = own.and_then(|own| secrets::private_key(own, problems));
-    let listens = document.one("MPCTCPServer").is_some();
     let key = identity.as_ref().map(|key| key.public());
-    let own = Own { index: player, key, listens, has_broker: broker::is_named(document) };
+    let own = Own { index: player, key, listens: listening.asked, has_broker: broker::is_named(document) };
     let players = players(document, &own, problems);
     let broker = broker::broker(document, problems);
 
@@ -113,7 +114,8 @@ fn inside(
         player: player?,
         identity: identity?,
         players,
-        mpc_listen,
+        mpc_listen: listening.tcp,
+        direct: listening.links,
         broker,
         database: database?,
         ecdsa,
@@ -126,19 +128,23 @@ fn inside(
 }
 
 pub(super) fn listen(server: &Found, problems: &mut Problems) -> Option<SocketAddr> {
-    let ip = server.text("Address").and_then(|(text, place)| match text.parse::<IpAddr>() {
-        Ok(ip) => Some(ip),
-        Err(_) => {
-            problems.error(
-                ProblemCode::BadListenAddress,
-                &place,
-                "not an IP address",
-                "write an address of this machine such as \"127.0.0.1\", or leave the line out to listen on all",
-            );
-            None
-        }
-    });
+    let ip = ip(server, problems);
     Some(SocketAddr::new(ip?, server.integer("Port")?))
+}
+
+/// Where a server listens.
+pub(super) fn ip(server: &Found, problems: &mut Problems) -> Option<IpAddr> {
+    let (text, place) = server.text("Address")?;
+    let ip = text.parse().ok();
+    if ip.is_none() {
+        problems.error(
+            ProblemCode::BadListenAddress,
+            &place,
+            "not an IP address",
+            "write an address of this machine such as \"127.0.0.1\", or leave the line out to listen on all",
+        );
+    }
+    ip
 }
 
 pub(super) fn check_ports(one: SocketAddr, other: SocketAddr, place: &Place, problems: &mut Problems) {

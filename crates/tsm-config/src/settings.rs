@@ -112,6 +112,10 @@ const NAME: Kind = Kind::Text { max_bytes: 128 };
 const APPLICATION: Kind = Kind::Text { max_bytes: 64 };
 const IP: Kind = Kind::Text { max_bytes: 64 };
 const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
+/// `0` is none.
+const PORT_OR_NONE: Kind = Kind::Integer { min: 0, max: 65_535 };
+/// A whole chain.
+const PEM: Kind = Kind::Text { max_bytes: 65_536 };
 const INDEX: Kind = Kind::Integer { min: 0, max: 65_535 };
 const SOME: Kind = Kind::Integer { min: 1, max: 1_000_000 };
 const COUNT: Kind = Kind::Integer { min: 0, max: 1_000_000 };
@@ -187,11 +191,11 @@ pub(super) static SECTIONS: &[Section] = &[
             optional(
                 "Address",
                 Kind::Text { max_bytes: 1024 },
-                "How this node reaches the player: `host:port` or `tcp://host:port`, with the options \
-                 `connectionPoolSize` and `connectionLifetime`, `broker://` for the message broker of this file, or `incoming` \
-                 for a player that dials this node. Without a broker needed for players with a higher index than this \
-                 node's; the others dial this node, and if they do not, are dialled at their address. (`ws://` and `wss://` \
-                 are not built yet.)",
+                "How this node reaches the player: `host:port`, `tcp://host:port`, `ws://host:port/path` or \
+                 `wss://host:port/path`, with the options `connectionPoolSize` and `connectionLifetime`, `broker://` for \
+                 the message broker of this file, or `incoming` for a player that dials this node. Without a broker \
+                 needed for players with a higher index than this node's; the others dial this node, and if they do \
+                 not, are dialled at their address.",
             ),
         ],
     ),
@@ -246,6 +250,60 @@ pub(super) static SECTIONS: &[Section] = &[
                 "false",
                 "Redis is a cluster; `ServerURL` names any of its members.",
             ),
+        ],
+    ),
+    table(
+        "MPCDirectServer",
+        "Where other players reach this node: over TCP, by WebSocket, or both. Instead of `[MPCTCPServer]` and \
+         `[MPCWebSocketServer]`.",
+        &[
+            default("Port", PORT_OR_NONE, "0", "TCP port for other players; `0` is none."),
+            default(
+                "WSPort",
+                PORT_OR_NONE,
+                "0",
+                "Port for WebSockets of other players: `wss` with a certificate, else `ws`. `0` is none.",
+            ),
+            default(
+                "Address",
+                IP,
+                "0.0.0.0",
+                "IP address to listen on; `0.0.0.0` is every interface, `::` also those of IPv6.",
+            ),
+            optional(
+                "CertificateFile",
+                TEXT,
+                "PEM file with the certificate of `WSPort`, followed by those that vouch for it. TCP needs none.",
+            ),
+            optional("CertificateBytes", PEM, "The same PEM text in this file."),
+            optional("CertificateKeyFile", TEXT, "PEM file with the private key of the certificate."),
+            optional("CertificateKeyBytes", PEM, "The same PEM text in this file."),
+            later("DisableMultiplexing", Kind::Flag, "One connection for each session."),
+        ],
+    ),
+    table(
+        "MPCWebSocketServer",
+        "The older form of `[MPCDirectServer]` with a `WSPort`; may stand beside `[MPCTCPServer]`.",
+        &[
+            required("Port", PORT, "Port for WebSockets (`ws`) of other players."),
+            default(
+                "Address",
+                IP,
+                "0.0.0.0",
+                "IP address to listen on; `0.0.0.0` is every interface, `::` also those of IPv6.",
+            ),
+        ],
+    ),
+    table(
+        "MPCWebSocketClient",
+        "Whom this node trusts when it dials `wss://`. Without it: the certificate authorities of the operating system.",
+        &[
+            optional(
+                "RootCAFile",
+                TEXT,
+                "PEM file with certificate authorities that are trusted besides those of the system (on Android: instead).",
+            ),
+            optional("RootCABytes", PEM, "The same PEM text in this file."),
         ],
     ),
     needed(table(
@@ -410,24 +468,6 @@ pub(super) static SECTIONS: &[Section] = &[
             ),
         ],
     ),
-    not_built(table(
-        "MPCDirectServer",
-        "Direct connections over TCP and WebSocket.",
-        &[
-            later("Port", PORT, "TCP port."),
-            later("WSPort", PORT, "WebSocket port."),
-            later("DisableMultiplexing", Kind::Flag, "One connection for each session."),
-            later("CertificateFile", TEXT, "Certificate for WebSocket."),
-            later("CertificateBytes", TEXT, "The same, in the file."),
-            later("CertificateKeyFile", TEXT, "Its key."),
-            later("CertificateKeyBytes", TEXT, "The same, in the file."),
-        ],
-    )),
-    not_built(table(
-        "MPCWebSocketServer",
-        "Direct WebSocket connections.",
-        &[later("Port", PORT, "WebSocket port.")],
-    )),
     not_built(table(
         "MPCAMQPServer",
         "Messages through an AMQP broker.",

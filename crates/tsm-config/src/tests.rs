@@ -2,6 +2,7 @@
 
 mod bad_files;
 mod deployed;
+mod direct;
 mod documentation;
 mod embedded;
 mod good_files;

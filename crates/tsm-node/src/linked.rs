@@ -9,6 +9,7 @@ use std::time::Duration;
 use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
 use tsm_transport::broker::Broker;
+use tsm_transport::websocket::Roots;
 use tsm_transport::{LinksConfig, Listen, SecureLinks, StartError};
 use tsm_types::PlayerIndex;
 
@@ -31,6 +32,8 @@ pub struct LinkedParts {
     pub listeners: Vec<Listen>,
     /// Through which players are reached at `broker://`, and reach this node.
     pub broker: Option<Arc<dyn Broker>>,
+    /// Whose certificates are taken at `wss://`, besides those that the operating system trusts.
+    pub web_roots: Roots,
     /// Where key shares are kept.
     pub store: SealedStore,
     /// Times and limits.
@@ -48,7 +51,7 @@ pub struct LinkedNode {
 impl LinkedNode {
     /// Starts links, then the engine, on the current tokio runtime.
     pub fn start(parts: LinkedParts) -> Result<LinkedNode, StartError> {
-        let LinkedParts { player, identity, players, listeners, broker, store, settings } = parts;
+        let LinkedParts { player, identity, players, listeners, broker, web_roots, store, settings } = parts;
         let identity = Arc::new(identity);
         let config = LinksConfig {
             identity: identity.clone(),
@@ -56,6 +59,7 @@ impl LinkedNode {
             listeners,
             broker,
             static_peers: players.values().filter_map(|player| player.public_key.clone()).collect(),
+            web_roots,
             limits: settings.links.clone(),
         };
         let (links, events) = SecureLinks::start(config)?;
@@ -80,7 +84,12 @@ impl LinkedNode {
 
     /// Where other players reach the node, if it listens: the first of its listeners.
     pub fn mpc_address(&self) -> Option<SocketAddr> {
-        self.links.local_addrs().first().copied()
+        self.mpc_addresses().first().copied()
+    }
+
+    /// Where other players reach the node, in the order of its listeners.
+    pub fn mpc_addresses(&self) -> &[SocketAddr] {
+        self.links.local_addrs()
     }
 
     /// Ends all sessions, telling callers and players why, and frees port and database.

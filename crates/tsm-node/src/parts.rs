@@ -75,9 +75,9 @@ mod tests {
 
     fn parts(body: &[u8]) -> Vec<PartFrame> {
         let frames = frames(SessionTag([9; 32]), 1, 2, body);
-        let part = |frame| match frame {
-            Frame::Part(part) => part,
-            other => panic!("{other:?}"),
+        let part = |frame| {
+            let Frame::Part(part) = frame else { panic!("{frame:?}") };
+            part
         };
         frames.into_iter().map(part).collect()
     }

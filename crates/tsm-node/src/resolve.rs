@@ -164,7 +164,7 @@ impl KnownPlayers {
     fn check_usable(&self, peer: PlayerIndex, address: &Address) -> Result<(), Failure> {
         let missing = match address.place {
             Place::WebSocket { .. } if !self.pipes.web_socket => {
-                "this version of the node cannot dial a WebSocket yet"
+                "this node's program was built without WebSockets"
             }
             Place::Broker if !self.pipes.broker => "this node's configuration has no message broker",
             Place::Tcp(_) | Place::WebSocket { .. } | Place::Broker => return Ok(()),

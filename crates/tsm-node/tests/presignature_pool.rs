@@ -47,8 +47,11 @@ fn signers() -> Vec<PlayerIndex> {
     vec![PlayerIndex(0), PlayerIndex(2)]
 }
 
+/// Which presignature was used for which digest.
+type Uses = Ledger<Vec<(u8, u8)>>;
+
 /// A pool with presignatures 1 to `count`, and the ledger of their uses.
-fn filled(count: u8) -> (Arc<TestPool>, Arc<Ledger<Vec<(u8, u8)>>>) {
+fn filled(count: u8) -> (Arc<TestPool>, Arc<Uses>) {
     let ledger = Arc::new(Ledger::new(Vec::new()));
     let pool = Arc::new(TestPool::new(5, Duration::from_secs(600)));
     fill(&pool, &ledger, 1..=count).unwrap();

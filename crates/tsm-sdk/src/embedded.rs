@@ -12,7 +12,6 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Settings};
-use tsm_transport::Listen;
 use tsm_transport::broker::BrokerConfig;
 use tsm_types::{PlayerIndex, PlayerKey};
 
@@ -57,14 +56,31 @@ impl EmbeddedNode {
         // Before the database, whose own threads need it too.
         Handle::try_current().map_err(|_| StartError::Links(tsm_transport::StartError::NoRuntime))?;
         let EmbeddedConfig {
-            player, identity, players, listen, broker, database, settings, application, ..
+            player,
+            identity,
+            players,
+            listen,
+            direct,
+            broker,
+            database,
+            settings,
+            application,
+            ..
         } = config;
         let broker = broker.map(BrokerConfig::broker).transpose().map_err(StartError::Broker)?;
         let public_key = identity.public().clone();
         let store = database.open().await.map_err(StartError::Store)?;
         let settings = Settings { keep_links: false, ..settings };
-        let listeners = listen.map(Listen::Tcp).into_iter().collect();
-        let parts = LinkedParts { player, identity, players, listeners, broker, store, settings };
+        let parts = LinkedParts {
+            player,
+            identity,
+            players,
+            listeners: direct.listeners(listen),
+            broker,
+            web_roots: direct.web_roots,
+            store,
+            settings,
+        };
         let node = LinkedNode::start(parts).map_err(StartError::Links)?;
         let mpc_address = node.mpc_address();
         let in_process = Arc::new(InProcess::new(node.node().clone(), application));

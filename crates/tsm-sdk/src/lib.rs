@@ -61,6 +61,7 @@
 //! | `remote` | clients of nodes at `http://` addresses | yes |
 //! | `https` | the same at `https://` addresses, and `remote` | yes |
 //! | `embedded` | `EmbeddedNode` | no |
+//! | `websocket` | `embedded`, and players at `ws://` and `wss://` addresses for the embedded node | no |
 //!
 //! Without any of them the crate joins and verifies signatures ([`ecdsa`]), without any network.
 //!

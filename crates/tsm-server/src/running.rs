@@ -12,7 +12,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Node};
 use tsm_storage::{SealedStore, Sqlite, StoreError, Stretch};
-use tsm_transport::Listen;
 use tsm_transport::broker::BrokerConfig;
 use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
@@ -55,7 +54,7 @@ impl fmt::Display for StartError {
             StartError::Broker(why) => f.write_str(why),
             StartError::Links(tsm_transport::StartError::Listen(address, error)) => write!(
                 f,
-                "cannot listen for players on {address}: {error}; choose another [MPCTCPServer] Port or stop what uses it"
+                "cannot listen for players on {address}: {error}; choose another port in [MPCTCPServer] or [MPCDirectServer], or stop what uses it"
             ),
             StartError::Links(error) => error.fmt(f),
             StartError::Listen(address, error) => write!(
@@ -94,6 +93,7 @@ impl RunningNode {
             players,
             mpc_listen,
             broker,
+            direct,
             sdk_listen,
             management,
             database,
@@ -120,8 +120,9 @@ impl RunningNode {
             player: PlayerIndex(player),
             identity,
             players: players.into_iter().map(|(index, player)| (PlayerIndex(index), player)).collect(),
-            listeners: mpc_listen.map(Listen::Tcp).into_iter().collect(),
+            listeners: direct.listeners(mpc_listen),
             broker,
+            web_roots: direct.web_roots,
             store,
             settings,
         })
@@ -149,9 +150,14 @@ impl RunningNode {
         self.management_address
     }
 
-    /// Where players of lower index reach the node, if it listens.
+    /// Where players of lower index reach the node, if it listens: the TCP port, if it has one.
     pub fn mpc_address(&self) -> Option<SocketAddr> {
         self.inside.mpc_address()
+    }
+
+    /// All ports where players reach the node: for TCP, then for WebSockets.
+    pub fn mpc_addresses(&self) -> &[SocketAddr] {
+        self.inside.mpc_addresses()
     }
 
     /// The engine.

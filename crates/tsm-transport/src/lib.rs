@@ -7,7 +7,7 @@
 //! The three types to know:
 //!
 //! * [`Links`]: what the engine asks (`expect`, `send`, `status`), answered by [`LinkEvent`]s.
-//! * [`SecureLinks`]: TLS 1.3 with raw public keys, over pools of TCP connections or through a [`broker`].
+//! * [`SecureLinks`]: TLS 1.3 with raw public keys, over pools of TCP connections, by [`websocket`] or through a [`broker`].
 //! * [`memory::MemoryNetwork`]: whole networks in one thread, with a hand on every frame.
 
 mod counts;
@@ -22,6 +22,6 @@ pub use links::{
     DownReason, Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, Pipes, ProcessId, Route,
     SendError, Stranger,
 };
-pub use pipe::{Listen, broker};
+pub use pipe::{Listen, broker, websocket};
 
 pub use tsm_types::Address;

@@ -47,7 +47,7 @@ pub enum Route {
 /// What a node can dial through, beside TCP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pipes {
-    /// `ws://` and `wss://`.
+    /// `ws://` and `wss://`: the program was built with them.
     pub web_socket: bool,
     /// `broker://`: the node's configuration has a message broker.
     pub broker: bool,

@@ -35,6 +35,7 @@ pub(crate) async fn start(
         players: BTreeMap::new(),
         listeners,
         broker,
+        web_roots: Default::default(),
         store: open_store(player, &Memory::new()).await,
         settings: Settings::default(),
     })

@@ -144,12 +144,8 @@ fn what_tenants_may_take_is_read_and_is_the_engines_own_default_where_it_is_left
         parked_for: Duration::from_secs(11),
         ..LinkLimits::default()
     };
-    let settings = config.session.settings(
-        &config.ecdsa,
-        &config.derivation,
-        &config.presignatures,
-        &config.tenants,
-    );
+    let settings =
+        config.session.settings(&config.ecdsa, &config.derivation, &config.presignatures, &config.tenants);
     assert_eq!((settings.tenants, settings.links), (limits, links));
 }
 

@@ -119,7 +119,8 @@ fn c4_any_nonce_point_that_was_not_committed_to_is_refused() {
 #[test]
 fn c5_c6_c7_a_cheat_in_any_presignature_of_the_batch_burns_the_pair() {
     for number in 0..COUNT {
-        let edits: [(&str, &dyn Fn(&mut Multiply)); 4] = [
+        type Edit<'a> = &'a dyn Fn(&mut Multiply);
+        let edits: [(&str, Edit<'_>); 4] = [
             // Two multiplications exchanged: each is right for another ssid_full.
             ("C5", &|m| {
                 let [one, two] = [number, (number + 1) % COUNT];

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tsm_config::{ConfigProblem, DatabaseConfig, DatabaseDriver};
+use tsm_config::{ConfigProblem, DatabaseConfig, DatabaseDriver, DirectLinks};
 use tsm_crypto::hedged::hedged_rng;
 use tsm_crypto::{IdentityKey, Secret};
 use tsm_node::{Settings, StaticPlayer};
@@ -14,6 +14,7 @@ use tsm_storage::{Memory, SealedStore, Sqlite, StoreError, Stretch};
 use tsm_transport::broker::BrokerConfig;
 #[cfg(feature = "redis")]
 use tsm_transport::broker::redis::{RedisConfig, RedisUrlError};
+use tsm_transport::websocket::Roots;
 use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey, Reach};
 
 /// What an [`EmbeddedNode`](crate::EmbeddedNode) is started with.
@@ -24,6 +25,7 @@ pub struct EmbeddedConfig {
     pub(super) players: BTreeMap<PlayerIndex, StaticPlayer>,
     pub(super) listen: Option<SocketAddr>,
     pub(super) broker: Option<BrokerConfig>,
+    pub(super) direct: DirectLinks,
     pub(super) database: Database,
     pub(super) settings: Settings,
     pub(super) application: ApplicationId,
@@ -50,6 +52,7 @@ impl EmbeddedConfig {
             players: players.map(|(index, player)| (PlayerIndex(index), player)).collect(),
             listen: config.mpc_listen,
             broker: config.broker,
+            direct: config.direct,
             database: Database::configured(config.database),
             settings,
             application: default_application(),
@@ -67,6 +70,7 @@ impl EmbeddedConfig {
             players: BTreeMap::new(),
             listen: None,
             broker: None,
+            direct: DirectLinks::default(),
             database,
             settings: Settings::default(),
             application: default_application(),
@@ -75,7 +79,7 @@ impl EmbeddedConfig {
     }
 
     /// Adds a static player: its public key (DER SubjectPublicKeyInfo), or how it is reached
-    /// (`host:port`, or `incoming` for one that dials this node), or both. A player of higher index is
+    /// (`host:port`, `wss://host/path`, or `incoming` for one that dials this node), or both. A player of higher index is
     /// dialled and needs the address; one of lower index is dialled if it has one and does not come.
     ///
     /// Refuses this node's own index, a key that another player has, and what is no key or address.
@@ -122,6 +126,14 @@ impl EmbeddedConfig {
         let refused = |error: RedisUrlError| Failure::invalid_field("broker", error.0);
         let config = RedisConfig::new(url.parse().map_err(refused)?);
         Ok(EmbeddedConfig { broker: Some(BrokerConfig::Redis(config)), ..self })
+    }
+
+    /// Certificate authorities, in PEM, that are trusted at `wss://` addresses besides those of the
+    /// operating system (on Android: instead of those).
+    pub fn with_root_certificates(mut self, pem: &[u8]) -> Result<Self, Failure> {
+        self.direct.web_roots = Roots::from_pem(pem)
+            .map_err(|error| Failure::invalid_field("root_certificates", &error.to_string()))?;
+        Ok(self)
     }
 
     /// The application that keys belong to at this node; `embedded` if it is not set. A key is seen

@@ -7,3 +7,5 @@ mod phones;
 mod players;
 mod proxy;
 mod redis;
+mod web;
+mod web_proxy;

@@ -54,6 +54,7 @@ impl Player {
                 let mut config = config::parse(&format!("{text}{}", serving())).unwrap();
                 config.sdk_listen = loopback;
                 config.mpc_listen = config.mpc_listen.map(|_| loopback);
+                config.direct.web_listen = config.direct.web_listen.map(|_| loopback);
                 let node = RunningNode::start_with(config, Stretch::CHEAPEST).await.unwrap();
                 let configuration = Configuration::new(&format!("http://{}", node.sdk_address())).unwrap();
                 let client = Client::new(configuration.with_api_key(ApiKey::new(API_KEY).unwrap())).unwrap();

@@ -38,6 +38,7 @@ use crate::links::{
     Lease, LinkEvent, Links, PeerKey, PeerStatus, Pipes, ProcessId, Route, SendError, Stranger,
 };
 use crate::pipe::broker::{Broker, BrokerCounts, Multiplexer};
+use crate::pipe::websocket::Roots;
 use crate::pipe::{Dialler, Listen, Listener};
 
 /// What a node's links start with.
@@ -52,6 +53,8 @@ pub struct LinksConfig {
     pub broker: Option<Arc<dyn Broker>>,
     /// Peers that the configuration knows: the limits of dynamic ones do not apply to them.
     pub static_peers: HashSet<PeerKey>,
+    /// Whose certificates are taken at `wss://`, besides those that the operating system trusts.
+    pub web_roots: Roots,
     /// What strangers, peers and waiting frames may cost.
     pub limits: Limits,
 }
@@ -104,8 +107,8 @@ impl SecureLinks {
         let process = ProcessId(random()?);
         let mut listeners = Vec::new();
         for listen in &config.listeners {
-            let Listen::Tcp(address) = *listen;
-            listeners.push(Listener::bind(listen).map_err(|error| StartError::Listen(address, error))?);
+            let bound = Listener::bind(listen);
+            listeners.push(bound.map_err(|error| StartError::Listen(listen.address(), error))?);
         }
         let local_addrs = listeners.iter().filter_map(Listener::local_addr).collect();
 
@@ -118,7 +121,8 @@ impl SecureLinks {
             }
             None => None,
         };
-        let dialler = Dialler { broker: broker.as_ref().map(|(multiplexer, ..)| multiplexer.clone()) };
+        let multiplexer = broker.as_ref().map(|(multiplexer, ..)| multiplexer.clone());
+        let dialler = Dialler::new(multiplexer, config.web_roots);
         let (events, receiver) = mpsc::channel(config.limits.events.max(MOST_EVENTS_OF_A_CHANGE));
         let hello = Hello { process, player: config.player };
         let shared = Arc::new(Shared::new(
@@ -169,7 +173,7 @@ impl Links for SecureLinks {
     }
 
     fn pipes(&self) -> Pipes {
-        Pipes { web_socket: false, broker: self.shared.dialler.broker.is_some() }
+        Pipes { web_socket: cfg!(feature = "websocket"), broker: self.shared.dialler.broker.is_some() }
     }
 
     fn expect(&self, peer: &PeerKey, route: Route) -> Lease {

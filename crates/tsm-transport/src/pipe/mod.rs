@@ -1,4 +1,4 @@
-//! How bytes get to another node: an ordered stream through TCP or through a message broker.
+//! How bytes get to another node: an ordered stream through TCP, by WebSocket or through a message broker.
 //!
 //! A pipe promises nothing but order: who is at its other end, and that nobody reads along, is the
 //! link's business ([`crate::link`]), which is the same over every pipe. A further kind of pipe is a
@@ -6,6 +6,7 @@
 
 pub mod broker;
 mod tcp;
+pub mod websocket;
 
 use std::fmt;
 use std::future::pending;
@@ -22,6 +23,7 @@ use tsm_crypto::identity::Fingerprint;
 use tsm_types::address::{Address, Place};
 
 use self::broker::Multiplexer;
+use self::websocket::{Certificate, Roots, WebDialler, WebListener};
 use crate::links::PeerKey;
 
 /// An ordered stream of bytes in both directions.
@@ -36,6 +38,22 @@ pub(crate) type Pipe = Box<dyn Stream>;
 pub enum Listen {
     /// At a TCP port; 0 for one that the operating system picks.
     Tcp(SocketAddr),
+    /// At a port for WebSockets: any path, any host name.
+    WebSocket {
+        /// As for TCP.
+        at: SocketAddr,
+        /// With one the port is `wss`, without `ws`.
+        certificate: Option<Certificate>,
+    },
+}
+
+impl Listen {
+    /// The port.
+    pub fn address(&self) -> SocketAddr {
+        match self {
+            Listen::Tcp(at) | Listen::WebSocket { at, .. } => *at,
+        }
+    }
 }
 
 /// Where a pipe comes from, as far as that is known before anybody is proven. For logs, and for the
@@ -68,6 +86,7 @@ pub(crate) struct Arriving {
 /// One of the places where a node waits for pipes.
 pub(crate) enum Listener {
     Tcp(TcpListener),
+    WebSocket(WebListener),
     Broker(mpsc::Receiver<Arriving>),
 }
 
@@ -75,6 +94,9 @@ impl Listener {
     pub(crate) fn bind(listen: &Listen) -> io::Result<Self> {
         match listen {
             Listen::Tcp(address) => tcp::bind(*address).map(Listener::Tcp),
+            Listen::WebSocket { at, certificate } => {
+                WebListener::bind(*at, certificate.as_ref()).map(Listener::WebSocket)
+            }
         }
     }
 
@@ -82,6 +104,7 @@ impl Listener {
     pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::WebSocket(listener) => listener.local_addr().ok(),
             Listener::Broker(_) => None,
         }
     }
@@ -90,6 +113,7 @@ impl Listener {
     pub(crate) async fn accept(&mut self) -> io::Result<Arriving> {
         match self {
             Listener::Tcp(listener) => tcp::accept(listener).await,
+            Listener::WebSocket(listener) => listener.accept().await,
             Listener::Broker(opened) => match opened.recv().await {
                 Some(arriving) => Ok(arriving),
                 // Over, as are the links.
@@ -102,9 +126,14 @@ impl Listener {
 /// What a node can dial with.
 pub(crate) struct Dialler {
     pub(crate) broker: Option<Arc<Multiplexer>>,
+    web: WebDialler,
 }
 
 impl Dialler {
+    pub(crate) fn new(broker: Option<Arc<Multiplexer>>, roots: Roots) -> Self {
+        Dialler { broker, web: WebDialler::new(roots) }
+    }
+
     /// A pipe to whoever answers at the address, or a sentence for people. `time` is what there is for
     /// it in all.
     pub(crate) async fn dial(
@@ -115,7 +144,7 @@ impl Dialler {
     ) -> Result<Pipe, String> {
         match (&address.place, &self.broker) {
             (Place::Tcp(at), _) => tcp::dial(at, time).await,
-            (Place::WebSocket { .. }, _) => Err("WebSocket is not built yet in this version".to_owned()),
+            (Place::WebSocket { https, at, path }, _) => self.web.dial(*https, at, path, time).await,
             (Place::Broker, Some(broker)) => broker.dial(peer.fingerprint()).await,
             (Place::Broker, None) => Err("this node's configuration has no message broker".to_owned()),
         }

@@ -19,11 +19,16 @@ pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 
 pub(super) async fn accept(listener: &TcpListener) -> io::Result<Arriving> {
     let (socket, from) = listener.accept().await?;
-    Ok(Arriving { origin: Origin::Network(from), opening: Box::pin(ready(Ok(without_delay(socket)))) })
+    let pipe: Pipe = Box::new(without_delay(socket));
+    Ok(Arriving { origin: Origin::Network(from), opening: Box::pin(ready(Ok(pipe))) })
+}
+
+pub(super) async fn dial(at: &HostPort, time: Duration) -> Result<Pipe, String> {
+    Ok(Box::new(connect(at, time).await?))
 }
 
 /// Tries every address of the name, each for its part of the time.
-pub(super) async fn dial(at: &HostPort, time: Duration) -> Result<Pipe, String> {
+pub(super) async fn connect(at: &HostPort, time: Duration) -> Result<TcpStream, String> {
     let places = lookup_host((at.host.as_str(), at.port)).await;
     let places: Vec<_> =
         places.map_err(|error| format!("the name {} could not be resolved: {error}", at.host))?.collect();
@@ -40,7 +45,7 @@ pub(super) async fn dial(at: &HostPort, time: Duration) -> Result<Pipe, String> 
 }
 
 /// A round is a small frame that somebody waits for.
-fn without_delay(socket: TcpStream) -> Pipe {
+pub(super) fn without_delay(socket: TcpStream) -> TcpStream {
     drop(socket.set_nodelay(true));
-    Box::new(socket)
+    socket
 }

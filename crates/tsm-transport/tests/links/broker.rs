@@ -43,6 +43,7 @@ pub(crate) fn with(
         listeners,
         broker: Some(Arc::new(broker.clone())),
         static_peers: Default::default(),
+        web_roots: Default::default(),
         limits,
     };
     let (links, events) = SecureLinks::start(config).unwrap();
@@ -56,8 +57,8 @@ async fn a_node_reaches_one_peer_by_broker_and_another_directly() {
     let port = Listen::Tcp(([127, 0, 0, 1], 0).into());
     let (mut direct, mut inside) = (tcp(1), by_broker(&broker, 3));
     let mut both = with(&broker, 2, vec![port], limits());
-    assert_eq!(both.links.pipes(), Pipes { web_socket: false, broker: true });
-    assert_eq!(direct.links.pipes(), Pipes::default());
+    assert_eq!(both.links.pipes(), Pipes { web_socket: true, broker: true });
+    assert_eq!(direct.links.pipes(), Pipes { web_socket: true, broker: false });
     let place = both.links.local_addrs()[0];
     let to_both = Route::Dial(Address::new(place.ip().to_string(), place.port()));
     let _leases = (

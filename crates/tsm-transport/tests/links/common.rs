@@ -127,6 +127,7 @@ pub(crate) fn tcp_knowing(
             listeners: listeners.clone(),
             broker: None,
             static_peers: static_peers.iter().cloned().collect(),
+            web_roots: Default::default(),
             limits: limits.clone(),
         };
         match SecureLinks::start(config) {

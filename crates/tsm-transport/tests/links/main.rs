@@ -17,3 +17,5 @@ mod suite;
 mod tcp;
 mod tcp_strangers;
 mod tenants;
+mod websocket;
+mod websocket_strangers;

@@ -44,6 +44,8 @@ fn node(config: &RedisConfig, seed: u64) -> Node<SecureLinks> {
         player: u16::try_from(seed).unwrap(),
         listeners: Vec::new(),
         broker: Some(Arc::new(RedisBroker::new(config.clone()))),
+        static_peers: Default::default(),
+        web_roots: Default::default(),
         limits: limits(),
     };
     let (links, events) = SecureLinks::start(start).unwrap();

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tsm_sdk::{CurveId, SessionId};
-use tsm_types::DerivationPath;
 
 use super::ecdsa::{curve, generate_key, key_info};
 use crate::error::{CommandError, EXIT_CODES};

@@ -46,7 +46,8 @@ async fn serve(config: NodeConfig) -> Result<(), CommandError> {
             return Ok(());
         }
     };
-    let mpc = node.mpc_address().map_or_else(|| "none".to_owned(), |address| address.to_string());
+    let ports: Vec<String> = node.mpc_addresses().iter().map(ToString::to_string).collect();
+    let mpc = if ports.is_empty() { "none".to_owned() } else { ports.join(" ") };
     info!(player, public_key = %key, sdk = %node.sdk_address(), %mpc, warnings, "the node is running");
     let name = signals.next().await;
     info!(player, "{name}: stopping; a second signal ends the process at once");

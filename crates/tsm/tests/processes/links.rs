@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -47,6 +48,34 @@ async fn connections_are_renewed_after_the_lifetime_that_the_address_asks_for_an
     let still_there: Vec<u16> = established(port).intersection(&first).copied().collect();
     assert_eq!(still_there, [0u16; 0]);
     assert_eq!(network.node(0).log_lines("link down"), [""; 0]);
+}
+
+#[tokio::test]
+async fn one_session_uses_tcp_to_one_player_and_a_websocket_to_another() {
+    let network = Network::start_with(|places, config| {
+        let (tcp, web) =
+            (format!("127.0.0.1:{}", places.mpc[2]), format!("ws://127.0.0.1:{}/tsm", places.mpc[2]));
+        match places.player {
+            2 => config.replace(
+                "[MPCTCPServer]\n  Port",
+                "[MPCDirectServer]\n  DisableMultiplexing = false\n  WSPort",
+            ),
+            _ => config.replace(&tcp, &web),
+        }
+    })
+    .await;
+    let key = network.make_key(CurveId::Secp256k1).await;
+    for signers in [[0, 1], [0, 2], [1, 2]] {
+        network.make_signature(&signers, &key, b"by whichever pipe").await;
+    }
+    let [tcp, web] = [1, 2].map(|player| network.node(player).mpc_port.unwrap());
+    assert!(!established(tcp).is_empty() && !established(web).is_empty());
+    // Nothing but HTTP is answered there.
+    let mut stranger = std::net::TcpStream::connect(("127.0.0.1", web)).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    stranger.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 426");
 }
 
 /// The local ports of established connections to this port of 127.0.0.1.

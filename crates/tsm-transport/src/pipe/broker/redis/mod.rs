@@ -17,6 +17,8 @@
 //! | `reader`, `writer` | inboxes: making and reading, appending |
 //! | `cluster` | which member of a cluster has which inbox |
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "what a server answers is either looked for or refused")]
+
 #[cfg(feature = "redis")]
 mod cluster;
 mod config;

@@ -83,16 +83,14 @@ impl Reader {
         expire(&mut commands, key, self.life);
         commands.cmd("XADD").arg(key).arg("NOMKSTREAM").arg("*").arg(FIELD).arg(PROBE);
         let answers = ask(&mut self.redis, &commands).await?;
-        let refusals = answers.into_iter().filter_map(|answer| match answer {
+        let refusal = answers.into_iter().find_map(|answer| match answer {
             Value::ServerError(error) if error.code() == "BUSYGROUP" => None,
             Value::ServerError(error) => Some(error),
             _ => None,
         });
-        for error in refusals {
-            let trouble = Trouble::told(error.code(), error.details());
-            return if matches!(error.code(), "ERR" | "WRONGTYPE") { Ok(Err(trouble)) } else { Err(trouble) };
-        }
-        Ok(Ok(()))
+        let Some(error) = refusal else { return Ok(Ok(())) };
+        let trouble = Trouble::told(error.code(), error.details());
+        if matches!(error.code(), "ERR" | "WRONGTYPE") { Ok(Err(trouble)) } else { Err(trouble) }
     }
 
     /// Reads until nobody takes the messages any more.
