@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `settings` | every section and key: type, bounds, default, whether it is built. The one table. |
 //! | `document`, `reader`, `value`, `template` | from TOML to values of the right type |
-//! | `read`, `players`, `management`, `secrets` | from values to a node's configuration |
+//! | `read`, `players`, `broker`, `management`, `secrets` | from values to a node's configuration |
 //! | `reference` | the table as documentation |
 //! | [`auth`] | login with the API keys of a file |
 //!
@@ -19,6 +19,7 @@
 //! in the wrong place.
 
 pub mod auth;
+mod broker;
 mod document;
 mod management;
 mod nearest;
@@ -50,6 +51,7 @@ pub use management::{Access, Management, ManagementKey, Permission, Verdict};
 pub use problem::{ConfigProblem, ProblemCode};
 pub use reference::reference;
 pub use tsm_node::StaticPlayer;
+pub use tsm_transport::broker::BrokerConfig;
 
 use auth::ApiKeys;
 use document::Document;
@@ -69,6 +71,8 @@ pub struct NodeConfig {
     pub players: BTreeMap<u16, StaticPlayer>,
     /// Where other players reach this node; `None` if it only dials.
     pub mpc_listen: Option<SocketAddr>,
+    /// The message broker, if there is one.
+    pub broker: Option<BrokerConfig>,
     /// Where SDKs reach this node.
     pub sdk_listen: SocketAddr,
     /// Where the node is watched, if it is.
@@ -100,6 +104,8 @@ pub struct EmbeddedConfig {
     pub players: BTreeMap<u16, StaticPlayer>,
     /// Where other players reach this node; `None` if it only dials.
     pub mpc_listen: Option<SocketAddr>,
+    /// The message broker, if there is one.
+    pub broker: Option<BrokerConfig>,
     /// Where key shares are kept.
     pub database: DatabaseConfig,
     /// The enabled operations of the ECDSA engine; none if it is off.

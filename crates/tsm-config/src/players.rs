@@ -16,6 +16,7 @@ pub(super) struct Own<'a> {
     pub(super) index: Option<u16>,
     pub(super) key: Option<&'a IdentityPublicKey>,
     pub(super) listens: bool,
+    pub(super) has_broker: bool,
 }
 
 /// Reads every `[Players.N]`. This node's own section is checked and left out.
@@ -29,7 +30,7 @@ pub(super) fn players(
     for section in document.all("Players.N") {
         let Some(index) = section.player else { continue };
         let public_key = secrets::public_key(section, problems);
-        let player = StaticPlayer { address: address(section, problems), public_key };
+        let player = StaticPlayer { address: address(section, own, problems), public_key };
         let place = section.place_of("PublicKey");
         if own.index == Some(index) {
             check_self(&player, own, &place, problems);
@@ -97,7 +98,7 @@ fn advise(section: &Found, index: u16, reach: Option<&Reach>, own: &Own<'_>, pro
         );
         return;
     }
-    if own.index.is_some_and(|own_index| index > own_index) && !has_address {
+    if own.index.is_some_and(|own_index| index > own_index) && !has_address && !own.has_broker {
         problems.warn(
             ProblemCode::NoAddress,
             &section.place,
@@ -111,7 +112,7 @@ fn advise(section: &Found, index: u16, reach: Option<&Reach>, own: &Own<'_>, pro
         Some(Reach::Dial(_)) => false,
         None => !has_address && own.index.is_some_and(|own_index| index < own_index),
     };
-    if waits && !own.listens {
+    if waits && !own.listens && !own.has_broker {
         problems.warn(
             ProblemCode::NotListening,
             &section.place,
@@ -121,15 +122,18 @@ fn advise(section: &Found, index: u16, reach: Option<&Reach>, own: &Own<'_>, pro
     }
 }
 
-fn address(section: &Found, problems: &mut Problems) -> Option<Reach> {
+fn address(section: &Found, own: &Own<'_>, problems: &mut Problems) -> Option<Reach> {
     let (text, place) = section.text("Address")?;
     let (code, what) = match text.parse() {
-        Ok(Reach::Dial(Address { place: DialledAt::WebSocket { .. } | DialledAt::Broker, .. })) => NOT_BUILT,
+        Ok(Reach::Dial(Address { place: DialledAt::WebSocket { .. }, .. })) => NOT_BUILT,
+        Ok(Reach::Dial(Address { place: DialledAt::Broker, .. })) if !own.has_broker => {
+            (ProblemCode::BadAddress, "this file names no message broker")
+        }
         Ok(reach) => return Some(reach),
         Err(error) => describe(&error),
     };
     let hint = "write host:port, or tcp://host:port, optionally with ?connectionPoolSize=6&connectionLifetime=5m, or \
-                incoming for a player that dials this node";
+                incoming for a player that dials this node, or broker:// if this file has [MPCAMQPServer]";
     problems.error(code, &place, what, hint);
     None
 }

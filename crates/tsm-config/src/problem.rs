@@ -77,6 +77,8 @@ codes! {
     BadListenAddress = "config.bad_listen_address",
     /// Not an address of a player.
     BadAddress = "config.bad_address",
+    /// Not the URL of a message broker.
+    BadServerUrl = "config.bad_server_url",
     /// Not standard base64.
     NotBase64 = "config.not_base64",
     /// Not a private key on one of the three curves.

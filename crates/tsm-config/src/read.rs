@@ -14,7 +14,7 @@ use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
     DatabaseConfig, DatabaseDriver, DerivationLimits, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside,
-    SessionLimits, Tenants, secrets, settings,
+    SessionLimits, Tenants, broker, secrets, settings,
 };
 use crate::auth::{ApiKeyEntry, ApiKeys};
 
@@ -39,6 +39,7 @@ pub(super) fn node_config(
         identity,
         players,
         mpc_listen,
+        broker,
         database,
         ecdsa,
         derivation,
@@ -51,6 +52,7 @@ pub(super) fn node_config(
         identity,
         players,
         mpc_listen,
+        broker,
         sdk_listen: sdk_listen?,
         management: management?,
         database,
@@ -94,8 +96,10 @@ fn inside(
     let player = own.and_then(|own| own.integer::<u16>("Index"));
     let identity = own.and_then(|own| secrets::private_key(own, problems));
     let listens = document.one("MPCTCPServer").is_some();
-    let own = Own { index: player, key: identity.as_ref().map(|key| key.public()), listens };
+    let key = identity.as_ref().map(|key| key.public());
+    let own = Own { index: player, key, listens, has_broker: broker::is_named(document) };
     let players = players(document, &own, problems);
+    let broker = broker::broker(document, problems);
 
     let database = document.one("Database").and_then(|section| database(section, outside, problems));
     let ecdsa = ecdsa(document, problems);
@@ -107,6 +111,7 @@ fn inside(
         identity: identity?,
         players,
         mpc_listen,
+        broker,
         database: database?,
         ecdsa,
         derivation: derivation?,

@@ -186,15 +186,16 @@ pub(super) static SECTIONS: &[Section] = &[
                 "Address",
                 Kind::Text { max_bytes: 1024 },
                 "How this node reaches the player: `host:port` or `tcp://host:port`, with the options \
-                 `connectionPoolSize` and `connectionLifetime`, or `incoming` for a player that dials this node. Needed for \
-                 players with a higher index than this node's; the others dial this node, and if they do not, are dialled \
-                 at their address. (`ws://`, `wss://` and `broker://` are not built yet.)",
+                 `connectionPoolSize` and `connectionLifetime`, `broker://` for the message broker of this file, or `incoming` \
+                 for a player that dials this node. Without a broker needed for players with a higher index than this \
+                 node's; the others dial this node, and if they do not, are dialled at their address. (`ws://` and `wss://` \
+                 are not built yet.)",
             ),
         ],
     ),
     table(
         "MPCTCPServer",
-        "Where other players reach this node. Without it the node only dials.",
+        "Where other players reach this node directly. Without it, it only dials, and is reached through a message broker if it has one.",
         &[
             required("Port", PORT, "TCP port for other players."),
             default(
@@ -202,6 +203,52 @@ pub(super) static SECTIONS: &[Section] = &[
                 IP,
                 "0.0.0.0",
                 "IP address to listen on; `0.0.0.0` is every interface, `::` also those of IPv6.",
+            ),
+        ],
+    ),
+    table(
+        "MPCAMQPServer",
+        "The message broker: RabbitMQ, or another one that speaks AMQP 0-9-1 (`docs/brokers.md`). Players without an address \
+         are reached through it, and so is this node, which then needs no port. May stand beside `[MPCTCPServer]`.",
+        &[
+            required(
+                "ServerURL",
+                TEXT,
+                "`amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Port (5672, 5671) and virtual host (`/`) may \
+                 be left out. `%` and two hexadecimal digits stand for a character such as `@`, `/` or `?` in a name or \
+                 password. The password is a secret.",
+            ),
+            default(
+                "RetryDelay",
+                TIMEOUT,
+                "5s",
+                "Wait after a connection that was lost or could not be made.",
+            ),
+            default(
+                "ChannelPoolSize",
+                Kind::Integer { min: 1, max: 64 },
+                "2",
+                "Channels that messages are sent through.",
+            ),
+            default(
+                "PublisherConfirms",
+                Kind::Flag,
+                "false",
+                "Wait until the broker has confirmed a message before the next one of the same link. Slower; nodes notice a \
+                 lost message without it.",
+            ),
+            default(
+                "PersistMessages",
+                Kind::Flag,
+                "false",
+                "Have the broker write messages to its disk. Slower; links are made anew after a broker's end in any case.",
+            ),
+            default(
+                "SkipSetup",
+                Kind::Flag,
+                "false",
+                "The operator has made the queue and the exchange of every player (`tsm player id` names them), and all nodes \
+                 of the broker say so. At most one node runs for a player.",
             ),
         ],
     ),
@@ -384,18 +431,6 @@ pub(super) static SECTIONS: &[Section] = &[
         "MPCWebSocketServer",
         "Direct WebSocket connections.",
         &[later("Port", PORT, "WebSocket port.")],
-    )),
-    not_built(table(
-        "MPCAMQPServer",
-        "Messages through an AMQP broker.",
-        &[
-            later("ServerURL", TEXT, "URL of the broker."),
-            later("RetryDelay", PERIOD, "Wait after a lost connection."),
-            later("ChannelPoolSize", COUNT, "Sending channels."),
-            later("PublisherConfirms", Kind::Flag, "The broker acknowledges each message."),
-            later("PersistMessages", Kind::Flag, "The broker persists messages."),
-            later("SkipSetup", Kind::Flag, "The operator creates exchange and queues."),
-        ],
     )),
     not_built(table(
         "MPCRedisServer",

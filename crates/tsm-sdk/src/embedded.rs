@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Settings};
 use tsm_transport::Listen;
+use tsm_transport::broker::BrokerConfig;
 use tsm_types::{PlayerIndex, PlayerKey};
 
 use crate::client::Client;
@@ -41,6 +42,8 @@ pub struct EmbeddedNode {
 pub enum StartError {
     /// The database: another password, another file, or one that is in use.
     Store(StoreError),
+    /// The message broker: this build has none of its kind.
+    Broker(String),
     /// The links to other players.
     Links(tsm_transport::StartError),
 }
@@ -53,13 +56,15 @@ impl EmbeddedNode {
     pub async fn start(config: EmbeddedConfig) -> Result<EmbeddedNode, StartError> {
         // Before the database, whose own threads need it too.
         Handle::try_current().map_err(|_| StartError::Links(tsm_transport::StartError::NoRuntime))?;
-        let EmbeddedConfig { player, identity, players, listen, database, settings, application, .. } =
-            config;
+        let EmbeddedConfig {
+            player, identity, players, listen, broker, database, settings, application, ..
+        } = config;
+        let broker = broker.map(BrokerConfig::broker).transpose().map_err(StartError::Broker)?;
         let public_key = identity.public().clone();
         let store = database.open().await.map_err(StartError::Store)?;
         let settings = Settings { keep_links: false, ..settings };
         let listeners = listen.map(Listen::Tcp).into_iter().collect();
-        let parts = LinkedParts { player, identity, players, listeners, broker: None, store, settings };
+        let parts = LinkedParts { player, identity, players, listeners, broker, store, settings };
         let node = LinkedNode::start(parts).map_err(StartError::Links)?;
         let mpc_address = node.mpc_address();
         let in_process = Arc::new(InProcess::new(node.node().clone(), application));
@@ -122,6 +127,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Store(error) => error.fmt(f),
+            StartError::Broker(why) => f.write_str(why),
             StartError::Links(error) => error.fmt(f),
         }
     }

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Node};
 use tsm_storage::{SealedStore, Sqlite, StoreError, Stretch};
 use tsm_transport::Listen;
+use tsm_transport::broker::BrokerConfig;
 use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex};
 
@@ -34,6 +35,8 @@ pub struct RunningNode {
 pub enum StartError {
     /// The database.
     Store(StoreError),
+    /// The message broker: this build has none of its kind.
+    Broker(String),
     /// The links to other players.
     Links(tsm_transport::StartError),
     /// The port for SDKs.
@@ -46,6 +49,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Store(error) => error.fmt(f),
+            StartError::Broker(why) => f.write_str(why),
             StartError::Links(tsm_transport::StartError::Listen(address, error)) => write!(
                 f,
                 "cannot listen for players on {address}: {error}; choose another [MPCTCPServer] Port or stop what uses it"
@@ -81,12 +85,14 @@ impl RunningNode {
             identity,
             players,
             mpc_listen,
+            broker,
             sdk_listen,
             management,
             database,
             api_keys,
             ..
         } = config;
+        let broker = broker.map(BrokerConfig::broker).transpose().map_err(StartError::Broker)?;
         let sqlite = Sqlite::new(database.data_source.expose()).map_err(StartError::Store)?;
         let store =
             SealedStore::open(&sqlite, database.master_password, stretch).await.map_err(StartError::Store)?;
@@ -107,7 +113,7 @@ impl RunningNode {
             identity,
             players: players.into_iter().map(|(index, player)| (PlayerIndex(index), player)).collect(),
             listeners: mpc_listen.map(Listen::Tcp).into_iter().collect(),
-            broker: None,
+            broker,
             store,
             settings,
         })

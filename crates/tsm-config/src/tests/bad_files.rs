@@ -245,7 +245,6 @@ fn what_is_known_but_not_built_is_refused_by_name() {
     for section in [
         "MPCDirectServer",
         "MPCWebSocketServer",
-        "MPCAMQPServer",
         "MPCRedisServer",
         "TLSUserAuthentication",
         "MultiInstance",
@@ -564,7 +563,7 @@ ConnectTimeout = \"soon\"
             (6, "config.unknown_key", "Players.2.Adress"),
             (7, "config.wrong_type", "Players.2.PublicKey"),
             (9, "config.unknown_section", "Players"),
-            (11, "config.not_built", "MPCAMQPServer"),
+            (11, "config.missing", "MPCAMQPServer.ServerURL"),
             (13, "config.missing", "Database.DataSourceName"),
             (13, "config.missing", "Database.EncryptorMasterPassword"),
             (14, "config.not_built", "Database.DriverName"),

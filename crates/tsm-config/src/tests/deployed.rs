@@ -21,14 +21,21 @@ fn texts(list: &Yaml<'_>) -> Vec<String> {
     list.as_sequence().unwrap().iter().map(|item| item.as_str().unwrap().to_owned()).collect()
 }
 
-fn services() -> BTreeMap<String, Service> {
-    let text = deployed("docker-compose.yml");
+/// The nodes of `docker-compose.yml` in this folder of `deploy/`.
+fn services_in(folder: &str) -> BTreeMap<String, Service> {
+    let text = deployed(&format!("{folder}docker-compose.yml"));
     let documents = Yaml::load_from_str(&text).unwrap();
     let services = documents[0].as_mapping_get("services").unwrap().as_mapping().unwrap();
-    services.iter().map(|(name, service)| (name.as_str().unwrap().to_owned(), read(service))).collect()
+    let named = services.iter().map(|(name, service)| (name.as_str().unwrap(), service));
+    let nodes = named.filter(|(name, _)| name.starts_with("tsm-node"));
+    nodes.map(|(name, service)| (name.to_owned(), read(folder, service))).collect()
 }
 
-fn read(service: &Yaml<'_>) -> Service {
+fn services() -> BTreeMap<String, Service> {
+    services_in("")
+}
+
+fn read(folder: &str, service: &Yaml<'_>) -> Service {
     let get = |key: &str| service.as_mapping_get(key).unwrap();
     assert_eq!(texts(get("environment")), ["CONFIG_FILE=/config/config.toml"]);
     let volumes = texts(get("volumes"));
@@ -38,7 +45,7 @@ fn read(service: &Yaml<'_>) -> Service {
     Service {
         image: get("image").as_str().unwrap().to_owned(),
         ports: texts(get("ports")).iter().map(pair).collect(),
-        config: good(&deployed(mounted.unwrap())),
+        config: good(&deployed(&format!("{folder}{}", mounted.unwrap()))),
     }
 }
 
@@ -52,6 +59,28 @@ fn compose_runs_the_three_nodes_of_the_seed() {
     }
     let sdk: Vec<_> = services.values().map(|service| service.ports[0]).collect();
     assert_eq!(sdk, [(8500, 8000), (8501, 8001), (8502, 8002)]);
+}
+
+#[test]
+fn the_nodes_behind_rabbitmq_are_the_seeds_with_a_broker_and_without_ports() {
+    let (direct, behind) = (services(), services_in("rabbitmq/"));
+    assert_eq!(behind.keys().collect::<Vec<_>>(), direct.keys().collect::<Vec<_>>());
+    let definitions = deployed("rabbitmq/definitions.json");
+    for (name, service) in behind {
+        let (config, seeds) = (&service.config, &direct[&name].config);
+        assert_eq!(config.mpc_listen, None);
+        assert!(config.players.values().all(|player| player.address.is_none()));
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        assert_eq!(config.identity.public(), seeds.identity.public());
+        assert_eq!((service.ports.len(), service.ports[0]), (1, direct[&name].ports[0]));
+        let Some(BrokerConfig::Amqp(amqp)) = &config.broker else { panic!("{name}") };
+        assert_eq!(amqp.url.to_string(), "amqp://tsm-rabbitmq:5672");
+        // The rights that `tsm player id` prints, as JSON has them.
+        let rights = tsm_transport::broker::amqp::Rights::of(&config.identity.public().fingerprint());
+        for right in [rights.configure, rights.write, rights.read] {
+            assert!(definitions.contains(&right.replace('\\', "\\\\")), "{right}");
+        }
+    }
 }
 
 #[test]

@@ -11,6 +11,9 @@ use tsm_crypto::hedged::hedged_rng;
 use tsm_crypto::{IdentityKey, Secret};
 use tsm_node::{Settings, StaticPlayer};
 use tsm_storage::{Memory, SealedStore, Sqlite, StoreError, Stretch};
+use tsm_transport::broker::BrokerConfig;
+#[cfg(feature = "amqp")]
+use tsm_transport::broker::amqp::{AmqpConfig, UrlError};
 use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey, Reach};
 
 /// What an [`EmbeddedNode`](crate::EmbeddedNode) is started with.
@@ -20,6 +23,7 @@ pub struct EmbeddedConfig {
     pub(super) identity: IdentityKey,
     pub(super) players: BTreeMap<PlayerIndex, StaticPlayer>,
     pub(super) listen: Option<SocketAddr>,
+    pub(super) broker: Option<BrokerConfig>,
     pub(super) database: Database,
     pub(super) settings: Settings,
     pub(super) application: ApplicationId,
@@ -40,6 +44,7 @@ impl EmbeddedConfig {
             identity: config.identity,
             players: players.map(|(index, player)| (PlayerIndex(index), player)).collect(),
             listen: config.mpc_listen,
+            broker: config.broker,
             database: Database::configured(config.database),
             settings,
             application: default_application(),
@@ -56,6 +61,7 @@ impl EmbeddedConfig {
             identity,
             players: BTreeMap::new(),
             listen: None,
+            broker: None,
             database,
             settings: Settings::default(),
             application: default_application(),
@@ -101,6 +107,16 @@ impl EmbeddedConfig {
     #[must_use]
     pub fn with_listen(self, address: SocketAddr) -> Self {
         EmbeddedConfig { listen: Some(address), ..self }
+    }
+
+    /// The message broker, `amqp://user:password@host:port/vhost` or `amqps://`, through which players
+    /// without an address are reached and reach the node, which needs no port then. Needs the feature
+    /// `amqp`. A text that is no such URL is refused, without being quoted.
+    #[cfg(feature = "amqp")]
+    pub fn with_amqp(self, url: &str) -> Result<Self, Failure> {
+        let url =
+            url.parse().map_err(|error: UrlError| Failure::invalid_field("broker", &error.to_string()))?;
+        Ok(EmbeddedConfig { broker: Some(BrokerConfig::Amqp(AmqpConfig::new(url))), ..self })
     }
 
     /// The application that keys belong to at this node; `embedded` if it is not set. A key is seen

@@ -187,7 +187,14 @@ impl Links for SecureLinks {
     }
 
     fn status(&self, peer: &PeerKey) -> PeerStatus {
-        self.shared.status(peer)
+        let status = self.shared.status(peer);
+        let only_broker = self.local_addrs.is_empty();
+        let broker = self.shared.dialler.broker.as_ref().filter(|_| only_broker);
+        match (status, broker.and_then(|broker| broker.trouble())) {
+            // It cannot come as long as there is no broker.
+            (PeerStatus::Waiting, Some(trouble)) => PeerStatus::Dialling { last_error: Some(trouble) },
+            (status, _) => status,
+        }
     }
 
     fn strangers(&self) -> Vec<Stranger> {

@@ -10,7 +10,9 @@
 //! | `stream` | one pipe as a stream of bytes |
 //! | `multiplexer` | all pipes of a node: dial, accept, hand out what arrives |
 //! | [`memory`] | a broker in memory, with a hand on every message |
+//! | [`amqp`] | RabbitMQ |
 
+pub mod amqp;
 mod flow;
 pub mod memory;
 mod message;
@@ -19,6 +21,7 @@ mod stream;
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tsm_crypto::identity::Fingerprint;
@@ -47,6 +50,32 @@ pub trait Broker: Send + Sync + 'static {
     /// While the receiver is full nothing more may be taken from the broker. Called once, within a
     /// tokio runtime; the broker need not have been reached when it returns.
     fn subscribe(&self, inboxes: Vec<Inbox>) -> mpsc::Receiver<Arrival>;
+
+    /// Why messages neither go nor come for now, if that is known: a sentence for people.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
+}
+
+/// The broker of a node's configuration.
+#[derive(Clone, Debug)]
+pub enum BrokerConfig {
+    /// `[MPCAMQPServer]`.
+    Amqp(amqp::AmqpConfig),
+}
+
+impl BrokerConfig {
+    /// The broker, which connects when links use it, or why this build has none of its kind.
+    pub fn broker(self) -> Result<Arc<dyn Broker>, String> {
+        match self {
+            #[cfg(feature = "amqp")]
+            BrokerConfig::Amqp(config) => Ok(Arc::new(amqp::AmqpBroker::new(config))),
+            #[cfg(not(feature = "amqp"))]
+            BrokerConfig::Amqp(_) => Err("[MPCAMQPServer]: this build has no AMQP; build it with the \
+                                          feature `amqp`"
+                .to_owned()),
+        }
+    }
 }
 
 /// See [`Broker::publish`].

@@ -14,7 +14,7 @@ use tsm_crypto::identity::Fingerprint;
 use super::flow::Verdict;
 use super::message::{Content, Message, NodeInbox, PipeId};
 use super::stream::{BrokerStream, SharedState, State, lock};
-use super::{Arrival, Broker, Inbox};
+use super::{Arrival, Broker, BrokerError, Inbox};
 use crate::pipe::{Arriving, Origin, Pipe};
 
 /// How often an `open` is said again until it is answered: it is lost if the player's node comes after
@@ -131,6 +131,11 @@ impl Multiplexer {
             beyond: read(&self.dropped.beyond),
             refused: read(&self.dropped.refused),
         }
+    }
+
+    /// Why nothing goes through the broker for now.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.broker.trouble().map(|why| BrokerError(why).to_string())
     }
 
     /// A pipe to any node of the player.
