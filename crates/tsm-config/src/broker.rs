@@ -1,6 +1,7 @@
 //! The message broker.
 
 use tsm_transport::broker::BrokerConfig;
+use tsm_transport::broker::amqp::AmqpConfig;
 use tsm_transport::broker::redis::{RedisConfig, RedisServer};
 
 use super::document::{Document, Found};
@@ -21,7 +22,9 @@ pub(super) fn broker(document: &Document, problems: &mut Problems) -> Option<Bro
             "keep the one that the other players use, too",
         );
     }
-    document.one("MPCRedisServer").and_then(|section| redis(section, problems))
+    let amqp = document.one("MPCAMQPServer").and_then(|section| amqp(section, problems));
+    let redis = document.one("MPCRedisServer").and_then(|section| redis(section, problems));
+    amqp.or(redis)
 }
 
 /// Whether the file names a broker, even if it cannot be used.
@@ -56,5 +59,30 @@ fn redis(section: &Found, problems: &mut Problems) -> Option<BrokerConfig> {
         receive_batch: section.integer("ReceiveBatchSize")?,
         expire_keys: section.flag("ExpireKeys")?,
         cluster,
+    }))
+}
+
+fn amqp(section: &Found, problems: &mut Problems) -> Option<BrokerConfig> {
+    let (text, place) = section.text("ServerURL")?;
+    let url = match text.parse() {
+        Ok(url) => url,
+        Err(error) => {
+            let hint = "write amqp://user:password@host:port/vhost, or amqps:// for TLS";
+            problems.error(
+                ProblemCode::BadServerUrl,
+                &place,
+                format!("not the URL of an AMQP broker: {error}"),
+                hint,
+            );
+            return None;
+        }
+    };
+    Some(BrokerConfig::Amqp(AmqpConfig {
+        url,
+        retry_delay: section.duration("RetryDelay")?,
+        channel_pool_size: section.integer("ChannelPoolSize")?,
+        publisher_confirms: section.flag("PublisherConfirms")?,
+        persist_messages: section.flag("PersistMessages")?,
+        skip_setup: section.flag("SkipSetup")?,
     }))
 }

@@ -213,6 +213,52 @@ pub(super) static SECTIONS: &[Section] = &[
         ],
     ),
     table(
+        "MPCAMQPServer",
+        "The message broker: RabbitMQ, or another one that speaks AMQP 0-9-1 (`docs/brokers.md`). Players without an address \
+         are reached through it, and so is this node, which then needs no port. May stand beside `[MPCTCPServer]`.",
+        &[
+            required(
+                "ServerURL",
+                TEXT,
+                "`amqp://user:password@host:port/vhost`, or `amqps://` for TLS. Port (5672, 5671) and virtual host (`/`) may \
+                 be left out. `%` and two hexadecimal digits stand for a character such as `@`, `/` or `?` in a name or \
+                 password. The password is a secret.",
+            ),
+            default(
+                "RetryDelay",
+                TIMEOUT,
+                "5s",
+                "Wait after a connection that was lost or could not be made.",
+            ),
+            default(
+                "ChannelPoolSize",
+                Kind::Integer { min: 1, max: 64 },
+                "2",
+                "Channels that messages are sent through.",
+            ),
+            default(
+                "PublisherConfirms",
+                Kind::Flag,
+                "false",
+                "Wait until the broker has confirmed a message before the next one of the same link. Slower; nodes notice a \
+                 lost message without it.",
+            ),
+            default(
+                "PersistMessages",
+                Kind::Flag,
+                "false",
+                "Have the broker write messages to its disk. Slower; links are made anew after a broker's end in any case.",
+            ),
+            default(
+                "SkipSetup",
+                Kind::Flag,
+                "false",
+                "The operator has made the queue and the exchange of every player (`tsm player id` names them), and all nodes \
+                 of the broker say so. At most one node runs for a player.",
+            ),
+        ],
+    ),
+    table(
         "MPCRedisServer",
         "The message broker: Redis, 7 or later (`docs/brokers.md`). Players without an address are reached through it, and \
          so is this node, which then needs no port. May stand beside `[MPCTCPServer]`.",
@@ -468,18 +514,6 @@ pub(super) static SECTIONS: &[Section] = &[
             ),
         ],
     ),
-    not_built(table(
-        "MPCAMQPServer",
-        "Messages through an AMQP broker.",
-        &[
-            later("ServerURL", TEXT, "URL of the broker."),
-            later("RetryDelay", PERIOD, "Wait after a lost connection."),
-            later("ChannelPoolSize", COUNT, "Sending channels."),
-            later("PublisherConfirms", Kind::Flag, "The broker acknowledges each message."),
-            later("PersistMessages", Kind::Flag, "The broker persists messages."),
-            later("SkipSetup", Kind::Flag, "The operator creates exchange and queues."),
-        ],
-    )),
     not_built(table(
         "TLSUserAuthentication",
         "Login with client certificates.",

@@ -1,6 +1,7 @@
 //! A good file, and what the test modules share.
 
 mod bad_files;
+mod brokers;
 mod deployed;
 mod direct;
 mod documentation;

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test without its server fails")]
 
+mod rabbitmq;
+mod reaper;
 mod redis;
 
 use std::net::TcpListener;
 use std::sync::Mutex;
 
+pub use crate::rabbitmq::{RabbitMq, User};
 pub use crate::redis::{Redis, RedisCluster, Watch};
 
 /// A port of 127.0.0.1 that nobody uses: below those that the system gives to outgoing connections.

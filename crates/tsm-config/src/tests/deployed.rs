@@ -64,6 +64,28 @@ fn compose_runs_the_three_nodes_of_the_seed() {
 }
 
 #[test]
+fn the_nodes_behind_rabbitmq_are_the_seeds_with_a_broker_and_without_ports() {
+    let (direct, behind) = (services(), services_in("rabbitmq/"));
+    assert_eq!(behind.keys().collect::<Vec<_>>(), direct.keys().collect::<Vec<_>>());
+    let definitions = deployed("rabbitmq/definitions.json");
+    for (name, service) in behind {
+        let (config, seeds) = (&service.config, &direct[&name].config);
+        assert_eq!(config.mpc_listen, None);
+        assert!(config.players.values().all(|player| player.address.is_none()));
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+        assert_eq!(config.identity.public(), seeds.identity.public());
+        assert_eq!((service.ports.len(), service.ports[0]), (1, direct[&name].ports[0]));
+        let Some(BrokerConfig::Amqp(amqp)) = &config.broker else { panic!("{name}") };
+        assert_eq!(amqp.url.to_string(), "amqp://tsm-rabbitmq:5672");
+        // The rights that `tsm player id` prints, as JSON has them.
+        let rights = tsm_transport::broker::amqp::Rights::of(&config.identity.public().fingerprint());
+        for right in [rights.configure, rights.write, rights.read] {
+            assert!(definitions.contains(&right.replace('\\', "\\\\")), "{right}");
+        }
+    }
+}
+
+#[test]
 fn compose_maps_exactly_the_ports_that_the_nodes_listen_on() {
     for (name, service) in services() {
         let config = &service.config;
@@ -105,7 +127,8 @@ fn over_redis_no_node_listens_for_players_and_each_has_a_user_with_the_least_rig
         assert_eq!((usize::from(config.player), config.mpc_listen), (index, None));
         let (user, password) = (format!("player{index}"), format!("RedisPassword{index}"));
         let server = format!("redis://{user}:{password}@redis").parse().unwrap();
-        assert_eq!(config.broker, Some(BrokerConfig::Redis(RedisConfig::new(server))));
+        let Some(BrokerConfig::Redis(redis)) = &config.broker else { panic!("no Redis") };
+        assert_eq!(*redis, RedisConfig::new(server));
         let rules = acl_rules(config.identity.public().fingerprint());
         assert_eq!(*line, format!("user {user} on >{password} {rules}"));
         // The seed's players with the seed's keys, but without addresses.

@@ -12,6 +12,8 @@ use tsm_crypto::{IdentityKey, Secret};
 use tsm_node::{Settings, StaticPlayer};
 use tsm_storage::{Memory, SealedStore, Sqlite, StoreError, Stretch};
 use tsm_transport::broker::BrokerConfig;
+#[cfg(feature = "amqp")]
+use tsm_transport::broker::amqp::{AmqpConfig, UrlError};
 #[cfg(feature = "redis")]
 use tsm_transport::broker::redis::{RedisConfig, RedisUrlError};
 use tsm_transport::websocket::Roots;
@@ -134,6 +136,16 @@ impl EmbeddedConfig {
         self.direct.web_roots = Roots::from_pem(pem)
             .map_err(|error| Failure::invalid_field("root_certificates", &error.to_string()))?;
         Ok(self)
+    }
+
+    /// The message broker, `amqp://user:password@host:port/vhost` or `amqps://`, through which players
+    /// without an address are reached and reach the node, which needs no port then. Needs the feature
+    /// `amqp`. A text that is no such URL is refused, without being quoted.
+    #[cfg(feature = "amqp")]
+    pub fn with_amqp(self, url: &str) -> Result<Self, Failure> {
+        let url =
+            url.parse().map_err(|error: UrlError| Failure::invalid_field("broker", &error.to_string()))?;
+        Ok(EmbeddedConfig { broker: Some(BrokerConfig::Amqp(AmqpConfig::new(url))), ..self })
     }
 
     /// The application that keys belong to at this node; `embedded` if it is not set. A key is seen

@@ -6,6 +6,7 @@
     reason = "a test that meets the unexpected fails"
 )]
 
+mod amqp;
 mod broker;
 mod broker_adversary;
 mod common;

@@ -304,7 +304,9 @@ async fn s105_an_inbox_that_nobody_reads_stays_bounded() {
         from.broker.publish(gone, number.to_le_bytes().to_vec()).await.unwrap();
     }
     let length = || cmd("XLEN").arg(&key).query::<u64>(&mut redis.connect()).unwrap();
-    let newest = || -> Vec<(String, Vec<(String, Vec<u8>)>)> {
+    /// Number and fields.
+    type Entry = (String, Vec<(String, Vec<u8>)>);
+    let newest = || -> Vec<Entry> {
         cmd("XREVRANGE").arg(&key).arg("+").arg("-").arg("COUNT").arg(1).query(&mut redis.connect()).unwrap()
     };
     let last = 29_999u32.to_le_bytes().to_vec();

@@ -63,6 +63,12 @@ async fn serve(config: NodeConfig) -> Result<(), CommandError> {
 /// Sends the program's log to standard error. RUST_LOG goes before `default`.
 pub(crate) fn log_to_stderr(default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    // The AMQP client logs its own frames at the finest level, the one with the password among them; what
+    // it says of errors the links say, too.
+    let filter = match "lapin=off".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

@@ -14,6 +14,7 @@
 )]
 
 mod bench;
+mod brokers;
 mod callers;
 mod crashes;
 mod derivation;

@@ -10,8 +10,10 @@
 //! | `stream` | one pipe as a stream of bytes |
 //! | `multiplexer` | all pipes of a node: dial, accept, hand out what arrives |
 //! | [`memory`] | a broker in memory, with a hand on every message |
+//! | [`amqp`] | RabbitMQ |
 //! | [`redis`] | Redis as a broker |
 
+pub mod amqp;
 mod flow;
 pub mod memory;
 mod message;
@@ -58,8 +60,10 @@ pub trait Broker: Send + Sync + 'static {
 }
 
 /// The broker of a node's configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum BrokerConfig {
+    /// `[MPCAMQPServer]`.
+    Amqp(amqp::AmqpConfig),
     /// `[MPCRedisServer]`.
     Redis(redis::RedisConfig),
 }
@@ -68,6 +72,12 @@ impl BrokerConfig {
     /// The broker, which connects when links use it, or why this build has none of its kind.
     pub fn broker(self) -> Result<Arc<dyn Broker>, String> {
         match self {
+            #[cfg(feature = "amqp")]
+            BrokerConfig::Amqp(config) => Ok(Arc::new(amqp::AmqpBroker::new(config))),
+            #[cfg(not(feature = "amqp"))]
+            BrokerConfig::Amqp(_) => Err("[MPCAMQPServer]: this build has no AMQP; build it with the \
+                                          feature `amqp`"
+                .to_owned()),
             #[cfg(feature = "redis")]
             BrokerConfig::Redis(config) => Ok(Arc::new(redis::RedisBroker::new(config))),
             #[cfg(not(feature = "redis"))]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tsm_sdk::{Failure, PlayerIndex};
 
-pub(crate) use network::{Answers, Network, PLAYER_0_PUBLIC_KEY, session_with};
+pub(crate) use network::{Answers, Network, PLAYER_0_PUBLIC_KEY, Places, session_with};
 pub(crate) use node::{Node, binary, client_of, run_node, run_tsm};
 pub(crate) use proxy::CuttingProxy;
 pub(crate) use reaper::Mount;

@@ -1,0 +1,203 @@
+//! Whole sessions over a real RabbitMQ that is the adversary: it can withhold, and nothing else.
+//!
+//! The same hands are tried at every message with a broker in memory (`crates/tsm-transport/tests/links`);
+//! here is a selection, on the real one. `TSM_JUNK=1000000` sends so many junk messages.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that meets the unexpected fails")]
+
+mod bridge;
+mod nodes;
+
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tsm_test_servers::RabbitMq;
+use tsm_transport::broker::memory::{Delivery, Hand, Post};
+use tsm_types::{ErrorCode, Failure};
+
+use bridge::honest;
+use nodes::Net;
+
+/// What may be told where a broker does harm: somebody did not come, or the link was lost. Nobody is blamed.
+const NAMED: [ErrorCode; 6] = [
+    ErrorCode::LinkLost,
+    ErrorCode::SessionPlayersMissing,
+    ErrorCode::SessionTimeout,
+    ErrorCode::SessionCancelled,
+    ErrorCode::SessionRefused,
+    ErrorCode::PairRenewed,
+];
+
+#[track_caller]
+fn right_or_named(what: &str, outcome: Result<(), Vec<Failure>>) {
+    for failure in outcome.err().into_iter().flatten() {
+        assert!(NAMED.contains(&failure.code), "{what}: {failure} {failure:?}");
+        println!("{what}: {failure}");
+    }
+}
+
+async fn shared() -> &'static RabbitMq {
+    tokio::task::spawn_blocking(RabbitMq::shared).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s96_s97_a_real_broker_sees_neither_shares_nor_keys_nor_digests_nor_sessions() {
+    let net = Net::start(shared().await).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let see = seen.clone();
+    net.bridge.set_hand(Box::new(move |post| {
+        see.lock().unwrap().extend_from_slice(&post.message);
+        vec![Delivery::at_once(post)]
+    }));
+    let key = net.make_key("canary-of-key-generation").await.unwrap();
+    let digest = [0xc5; 32];
+    net.sign("canary-of-signing", &key, &digest).await.unwrap();
+
+    let seen = seen.lock().unwrap().clone();
+    // All of a pair's set-up and of a signature went through.
+    assert!(seen.len() > 2 * 40_000, "{}", seen.len());
+    let canaries = net.canaries(&key).await.into_iter().chain([
+        ("a session".to_owned(), b"canary-of-key-generation".to_vec()),
+        ("a session".to_owned(), b"canary-of-signing".to_vec()),
+        ("the digest".to_owned(), digest.to_vec()),
+    ]);
+    for (what, canary) in canaries {
+        assert!(!seen.windows(canary.len()).any(|window| window == canary), "{what}");
+    }
+    net.stop().await;
+}
+
+type Trick = fn(Post, u16) -> Vec<Delivery>;
+
+/// What is done to a message; the number tells which of the players is somebody else.
+const TRICKS: [(&str, Trick); 9] = [
+    ("lose", |_, _| Vec::new()),
+    ("delay", |post, _| vec![Delivery { after: Duration::from_millis(400), post }]),
+    ("delay for too long", |post, _| vec![Delivery { after: Duration::from_secs(4), post }]),
+    ("repeat", |post, _| vec![Delivery::at_once(post.clone()), Delivery::at_once(post)]),
+    ("cut", |mut post, _| {
+        post.message.truncate(post.message.len() / 2);
+        vec![Delivery::at_once(post)]
+    }),
+    ("change a bit", |mut post, _| {
+        *post.message.last_mut().unwrap() ^= 1;
+        vec![Delivery::at_once(post)]
+    }),
+    ("deliver to another", |post, other| vec![Delivery::at_once(Post { to: nodes::inbox(other), ..post })]),
+    ("inject the end of the pipe", |post, _| {
+        let reset = [[1, 6].as_slice(), &post.message[2..18], &[0; 8]].concat();
+        vec![Delivery::at_once(Post { message: reset, ..post.clone() }), Delivery::at_once(post)]
+    }),
+    ("inject junk before it", |post, _| {
+        let junk = [[1, 3].as_slice(), &post.message[2..18], &post.message[18..26], &[9; 300]].concat();
+        vec![Delivery::at_once(Post { message: junk, ..post.clone() }), Delivery::at_once(post)]
+    }),
+];
+
+/// Does it to one message, and is honest before and after.
+fn once(at: u16, trick: Trick) -> Hand {
+    let seen = AtomicU16::new(0);
+    Box::new(move |post| {
+        if seen.fetch_add(1, Ordering::Relaxed) == at {
+            trick(post, 2)
+        } else {
+            vec![Delivery::at_once(post)]
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s33_s97_whatever_a_real_broker_does_to_a_message_nobody_is_blamed_and_the_next_session_works() {
+    let net = Net::start(shared().await).await;
+    let key = net.make_key("first").await.unwrap();
+    net.sign("warm", &key, &[1; 32]).await.unwrap();
+    for (name, trick) in TRICKS {
+        // At messages of signing: the first, one in the middle, a late one.
+        for at in [0, 3] {
+            net.bridge.set_hand(once(at, trick));
+            let what = format!("{name} at message {at} of a signature");
+            let id = what.replace(' ', "-");
+            right_or_named(&what, net.sign(&id, &key, &[2; 32]).await);
+            net.bridge.set_hand(honest());
+            net.sign(&format!("{id}-after"), &key, &[3; 32]).await.unwrap();
+        }
+        let what = format!("{name} at a message of key generation");
+        let id = what.replace(' ', "-");
+        net.bridge.set_hand(once(5, trick));
+        right_or_named(&what, net.make_key(&id).await.map(drop));
+        net.bridge.set_hand(honest());
+    }
+    net.make_key("last").await.unwrap();
+    net.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s105_a_flood_of_junk_costs_no_memory_and_the_next_session_works() {
+    let count: u32 = std::env::var("TSM_JUNK").map_or(100_000, |count| count.parse().unwrap());
+    let net = Net::start(shared().await).await;
+    let key = net.make_key("first").await.unwrap();
+    net.sign("warm", &key, &[1; 32]).await.unwrap();
+    let before = resident();
+    let nodes = net.bridge.nodes();
+    for first in (0..count).step_by(64) {
+        let mut under_way = tokio::task::JoinSet::new();
+        for number in first..count.min(first + 64) {
+            let player = nodes::inbox(u16::try_from(number % 3).unwrap());
+            let to = if number % 2 == 0 { player } else { nodes[number as usize % nodes.len()] };
+            let (bridge, post) = (net.bridge.clone(), Post { to, message: junk(number) });
+            under_way.spawn(async move { bridge.inject(post).await });
+        }
+        under_way.join_all().await;
+    }
+    let grown = resident().saturating_sub(before);
+    println!("{count} junk messages: this process, with three nodes, grew by {} KiB", grown / 1024);
+    assert!(grown < 64 << 20, "{grown}");
+    net.sign("after", &key, &[2; 32]).await.unwrap();
+    net.stop().await;
+}
+
+/// No message, messages for pipes that nobody has, pipes that nobody asked for.
+fn junk(number: u32) -> Vec<u8> {
+    let pipe = number.to_le_bytes().repeat(4);
+    match number % 4 {
+        0 => vec![7; 100],
+        1 => [[1, 3].as_slice(), &pipe, &[1, 0, 0, 0, 0, 0, 0, 0], &[5; 1000]].concat(),
+        2 => [[1, 1].as_slice(), &pipe, &[0; 8], &[number as u8; 48]].concat(),
+        _ => [[1, 6].as_slice(), &pipe, &[0; 8]].concat(),
+    }
+}
+
+/// Resident memory of this process in bytes.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn s33_s97_deleted_queues_and_a_killed_broker_are_named_and_the_next_session_works() {
+    let server = Arc::new(tokio::task::spawn_blocking(RabbitMq::start).await.unwrap());
+    let mut net = Net::start(&server).await;
+    let key = net.make_key("first").await.unwrap();
+    let deleted = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        net.bridge.delete_queues().await;
+    };
+    let (outcome, ()) = tokio::join!(net.make_key("deleted"), deleted);
+    right_or_named("queues deleted during key generation", outcome.map(drop));
+    net.sign_until_it_works(&key).await;
+
+    let killed = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let server = server.clone();
+        tokio::task::spawn_blocking(move || server.kill()).await.unwrap();
+    };
+    let (outcome, ()) = tokio::join!(net.make_key("killed"), killed);
+    right_or_named("broker killed during key generation", outcome.map(drop));
+    let again = server.clone();
+    tokio::task::spawn_blocking(move || again.start_again()).await.unwrap();
+    net.bridge_again().await;
+    net.sign_until_it_works(&key).await;
+    net.stop().await;
+}
