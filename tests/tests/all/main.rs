@@ -7,6 +7,7 @@ mod blame;
 mod bombs;
 mod crashes;
 mod disagreement;
+mod dynamic_nodes;
 mod exactness;
 mod failures;
 mod honest;
