@@ -20,6 +20,7 @@
 mod certificates;
 mod compute;
 mod linked;
+mod load;
 mod node;
 mod operations;
 mod outcomes;
@@ -35,6 +36,7 @@ mod wire;
 
 pub use compute::Compute;
 pub use linked::{LinkedNode, LinkedParts};
+pub use load::Load;
 pub use node::{Node, NodeParts};
 pub use settings::{Features, Settings, StaticPlayer};
 pub use wire::WIRE_VERSION;

@@ -151,6 +151,10 @@ impl Node {
         self.0.sessions.running()
     }
 
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.0
+    }
+
     /// Ends all sessions, telling every player why, waits until nothing runs any more, and frees the
     /// database. The links are their owner's to stop, after this.
     pub async fn stop(&self) {

@@ -326,6 +326,13 @@ impl Pairs {
         });
     }
 
+    /// Number of peers with whom a state is shared, and of set-ups that run.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        let pairs = self.lock();
+        let states = pairs.values().filter(|pair| pair.state.borrow().is_some()).count();
+        (states, pairs.values().filter(|pair| pair.setting_up.is_some()).count())
+    }
+
     fn losses(&self, key: &PlayerKey) -> u64 {
         self.lock().get(key).map_or(0, |pair| pair.losses)
     }

@@ -183,6 +183,11 @@ impl Sessions {
         self.lock().live.len()
     }
 
+    /// Number of frames that wait for a session to be opened here.
+    pub(crate) fn waiting_frames(&self) -> usize {
+        self.lock().waiting.values().map(|waiting| waiting.frames.len()).sum()
+    }
+
     fn tell_all(&self, peer: &PlayerKey, event: impl Fn(PlayerIndex) -> Inbound) {
         for live in self.lock().live.values() {
             if let Some(player) = live.session.players.index_of(peer) {

@@ -114,7 +114,8 @@ async fn dn4_a_player_may_be_static_at_one_node_and_dynamic_at_another() {
             PAIRS.iter().position(|pair| *pair == (node, other)).is_some_and(|place| mask >> place & 1 == 1)
         };
         let network = Network::start_knowing(3, 104, knows).await;
-        let session = SessionRequest { dynamic_public_keys: BTreeMap::new(), ..network.session("run", &[0, 1, 2]) };
+        let session =
+            SessionRequest { dynamic_public_keys: BTreeMap::new(), ..network.session("run", &[0, 1, 2]) };
         // Each caller gives exactly what its node lacks.
         let answers = generate(&network, &session, |node, session| {
             for other in (0..3).filter(|other| *other != node && !knows(node, *other)) {
@@ -217,11 +218,7 @@ async fn with_a_key(seed: u64) -> (Network, KeyInfo) {
 }
 
 /// Asks both; `say` is what each caller says.
-async fn sign_saying(
-    network: &Network,
-    key: &KeyInfo,
-    say: impl Fn(u16) -> SignEcdsa,
-) -> Answers<Signed> {
+async fn sign_saying(network: &Network, key: &KeyInfo, say: impl Fn(u16) -> SignEcdsa) -> Answers<Signed> {
     assert_eq!(key.holders.len(), 2);
     network
         .ask(&network.session("who", &[0, 1]), |node| {

@@ -3,6 +3,7 @@
 
 mod both;
 mod configuration;
+mod dynamic_nodes;
 mod phones;
 mod players;
 mod proxy;

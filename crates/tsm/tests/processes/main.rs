@@ -17,6 +17,7 @@ mod callers;
 mod crashes;
 mod disagreement;
 mod disk;
+mod dynamic_nodes;
 mod harness;
 mod links;
 mod main_job;
