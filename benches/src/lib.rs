@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+pub mod fleet;
 pub mod floor;
 pub mod ours;
 pub mod rival;

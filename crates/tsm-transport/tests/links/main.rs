@@ -12,4 +12,5 @@ mod proxy;
 mod raw;
 mod suite;
 mod tcp;
+mod tcp_door;
 mod tcp_strangers;

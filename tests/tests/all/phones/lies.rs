@@ -161,6 +161,9 @@ async fn a_phone_that_lies_in_any_message_of_a_set_up_is_named_and_signs_when_it
     for (phase, round) in [(1, 1), (1, 2), (2, 1)] {
         for lie in LIES {
             let case = format!("{phase}.{round}-{lie:?}");
+            // The set-up before this one was honest, but it counts.
+            sleep(SLOWED_DOWN).await;
+            scene.other_signs_after_a_pause().await;
             scene.phone.restart(PHONE).await;
             let lies = scene.lie(Place { of_set_up: true, phase, round }, lie);
             // The phone tries again and again; a session of a minute would see a hundred set-ups.
