@@ -7,6 +7,7 @@
 mod at_the_door;
 mod lies;
 mod returns;
+mod soak;
 mod vanish;
 
 use std::cell::{Cell, RefCell};
