@@ -15,12 +15,14 @@ pub use process::Server;
 pub use server::serve;
 pub use words::{Answer, Held, Told};
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc::Receiver;
 use tsm_crypto::IdentityKey;
 use tsm_crypto::hedged::test_rng;
-use tsm_transport::Limits;
+use tsm_transport::{Limits, LinkEvent, LinksConfig, PeerKey, SecureLinks};
 use tsm_types::{ApplicationId, PlayerIndex};
 
 /// Index of every phone. It is the lower one, so the phones connect.
@@ -35,11 +37,21 @@ pub const SERVE: &str = "serve";
 const LINKS_STAY: Duration = Duration::from_secs(24 * 3600);
 
 fn limits() -> Limits {
-    Limits { unleased_for: LINKS_STAY, ..Limits::default() }
+    Limits { unleased_for: LINKS_STAY, dynamic_unleased_for: LINKS_STAY, ..Limits::default() }
 }
 
-fn identity(number: u64) -> Arc<IdentityKey> {
-    Arc::new(IdentityKey::generate(&mut test_rng(number)))
+/// Links that only dial.
+fn links(
+    identity: Arc<IdentityKey>,
+    static_peers: HashSet<PeerKey>,
+) -> (Arc<SecureLinks>, Receiver<LinkEvent>) {
+    let (listeners, broker, limits) = (Vec::new(), None, limits());
+    let config = LinksConfig { identity, player: PHONE.0, listeners, broker, static_peers, limits };
+    SecureLinks::start(config).expect("links that only dial start")
+}
+
+fn identity(number: u64) -> IdentityKey {
+    IdentityKey::generate(&mut test_rng(number))
 }
 
 fn application() -> ApplicationId {

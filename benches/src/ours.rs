@@ -10,7 +10,9 @@ use tsm_crypto::{CryptoRng, IdentityKey, Secret};
 use tsm_protocols::ecdsa::sign;
 use tsm_protocols::keygen::{self, KeygenParameters};
 use tsm_protocols::{Context, KeyShare, Pending, PerPeer, SignedCertificate, Step, pair};
-use tsm_types::{CurveId, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold};
+use tsm_types::{
+    CurveId, DerivationPath, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold,
+};
 
 use crate::{DIGEST, Traffic};
 
@@ -21,7 +23,11 @@ pub struct Network {
     rng: Box<dyn CryptoRng>,
     runs: u64,
     traffic: Traffic,
+    observer: Observer,
 }
+
+/// Sees messages on their way.
+type Observer = Box<dyn FnMut(&[u8])>;
 
 /// A key's shares.
 pub type Shares = BTreeMap<PlayerIndex, KeyShare>;
@@ -34,7 +40,14 @@ impl Network {
         let identities =
             (0..players).map(|index| (PlayerIndex(index), IdentityKey::generate(&mut rng))).collect();
         let traffic = Traffic::default();
-        Network { identities, pairs: BTreeMap::new(), rng: Box::new(rng), runs: 0, traffic }
+        let rng = Box::new(rng);
+        Network { identities, pairs: BTreeMap::new(), rng, runs: 0, traffic, observer: Box::new(|_| {}) }
+    }
+
+    /// From now on players draw from `rng`, and `observer` is shown every message on its way.
+    pub fn draw_from(&mut self, rng: impl CryptoRng + 'static, observer: impl FnMut(&[u8]) + 'static) {
+        self.rng = Box::new(rng);
+        self.observer = Box::new(observer);
     }
 
     /// What was sent since this was asked last.
@@ -97,7 +110,7 @@ impl Network {
             key_id: certificate.key_id.clone(),
             epoch: certificate.epoch,
             certificate: certificate.digest(),
-            path: vec![],
+            path: DerivationPath::ROOT,
             digest: digest.clone(),
         };
         let steps = self
@@ -160,6 +173,7 @@ impl Network {
             }
             for (from, message) in sent {
                 self.traffic.count(&message.body);
+                (self.observer)(&message.body);
                 if let Some(round) = waiting.get_mut(&message.to) {
                     round.accept(from, &message.body).expect("honest messages are accepted");
                 }

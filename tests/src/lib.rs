@@ -13,7 +13,7 @@ use tsm_node::{Compute, Node, NodeParts, Settings, StaticPlayer};
 use tsm_storage::{Memory, SealedStore, Stretch};
 use tsm_transport::memory::MemoryNetwork;
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Failure, KeyId, PlayerIndex, PlayerKey, SessionId};
+use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex, PlayerKey, SessionId};
 
 pub mod frames;
 
@@ -25,6 +25,8 @@ pub struct Network {
     pub application: ApplicationId,
     members: BTreeMap<u16, Member>,
     settings: Settings,
+    /// Of players that have settings of their own.
+    own_settings: BTreeMap<u16, Settings>,
     seed: u64,
     knows: Knows,
 }
@@ -52,7 +54,12 @@ impl Network {
 
     /// Starts `players` nodes with the same settings each.
     pub async fn start_with(players: u16, seed: u64, settings: Settings) -> Self {
-        Self::start_network(players, seed, settings, Arc::new(|_, other| other != 0)).await
+        Self::start_network(players, seed, settings, BTreeMap::new(), Arc::new(|_, other| other != 0)).await
+    }
+
+    /// Starts `players` nodes, of which some have settings of their own.
+    pub async fn start_with_own(players: u16, seed: u64, own: BTreeMap<u16, Settings>) -> Self {
+        Self::start_network(players, seed, Settings::default(), own, Arc::new(|_, other| other != 0)).await
     }
 
     /// Starts `players` nodes that all know each other only by what callers say.
@@ -69,16 +76,22 @@ impl Network {
         seed: u64,
         knows: impl Fn(u16, u16) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self::start_network(players, seed, Settings::default(), Arc::new(knows)).await
+        Self::start_network(players, seed, Settings::default(), BTreeMap::new(), Arc::new(knows)).await
     }
 
-    async fn start_network(players: u16, seed: u64, settings: Settings, knows: Knows) -> Self {
+    async fn start_network(
+        players: u16,
+        seed: u64,
+        settings: Settings,
+        own_settings: BTreeMap<u16, Settings>,
+        knows: Knows,
+    ) -> Self {
         // `RUST_LOG=debug cargo test ...` shows what the nodes log.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let links = MemoryNetwork::new();
         let (members, application) = (BTreeMap::new(), application());
-        let mut network = Network { links, application, members, settings, seed, knows };
+        let mut network = Network { links, application, members, settings, own_settings, seed, knows };
         let identities: BTreeMap<u16, Arc<IdentityKey>> =
             (0..players).map(|player| (player, Arc::new(identity(seed, player)))).collect();
         for player in 0..players {
@@ -97,6 +110,7 @@ impl Network {
             application: ApplicationId::new(application).expect("a valid application ID"),
             members: self.members.clone(),
             settings: self.settings.clone(),
+            own_settings: self.own_settings.clone(),
             seed: self.seed ^ (number << 16),
             knows: self.knows.clone(),
         };
@@ -152,7 +166,7 @@ impl Network {
             events,
             store: sealed,
             compute: Compute::inline(self.seed ^ u64::from(player) ^ ((starts - 1) << 40), &identity),
-            settings: self.settings.clone(),
+            settings: self.own_settings.get(&player).unwrap_or(&self.settings).clone(),
         })
     }
 
@@ -219,7 +233,7 @@ impl Network {
         let request = SignEcdsa {
             session: session.clone(),
             key_id: key_id.clone(),
-            path: vec![],
+            path: DerivationPath::ROOT,
             digest: digest.to_vec(),
         };
         self.ask(session, |node| {

@@ -1,20 +1,22 @@
-//! Those who have no business at the server, from one address.
+//! Those who have no business at the server.
 
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use tsm_transport::{LinkEvent, Links, Route, TcpConfig, TcpLinks};
+use tsm_transport::{LinkEvent, Links, Route};
 
 use super::server::public_key;
-use super::{PHONE, Server, identity, limits};
+use super::{Server, identity, links};
 
 /// Connections that begin a handshake and never end it, or say junk.
-const JUNK: usize = 200;
+const JUNK: u8 = 200;
 /// Nodes with unknown keys that knock without pause, at the same time.
 const KNOCKING: u64 = 2;
 
@@ -29,8 +31,8 @@ impl Crowd {
     /// Begins the flood.
     pub fn begin(server: &Server) -> Crowd {
         let (handshakes, mut running) = (Arc::new(AtomicU64::new(0)), JoinSet::new());
-        for _ in 0..JUNK {
-            running.spawn(junk(server.address.clone()));
+        for number in 1..=JUNK {
+            running.spawn(junk(server.address.clone(), Ipv4Addr::new(127, 0, 1, number)));
         }
         for lane in 0..KNOCKING {
             running.spawn(knock(server.address.clone(), lane, handshakes.clone()));
@@ -39,9 +41,10 @@ impl Crowd {
     }
 }
 
-async fn junk(address: String) {
+/// Each from an address of its own, as a botnet does: so none fails often enough to be shut out.
+async fn junk(to: String, from: Ipv4Addr) {
     loop {
-        if let Ok(mut socket) = TcpStream::connect(&address).await {
+        if let Ok(mut socket) = connect(&to, from).await {
             for byte in b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00\x00\x00\x00\x00\x00\x00\x00" {
                 if socket.write_all(&[*byte]).await.is_err() {
                     break;
@@ -53,13 +56,18 @@ async fn junk(address: String) {
     }
 }
 
+async fn connect(to: &str, from: Ipv4Addr) -> std::io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((from, 0).into())?;
+    socket.connect(to.parse::<SocketAddr>().expect("the server's address")).await
+}
+
 /// One new key after the other connects, is parked, and leaves.
 async fn knock(address: String, lane: u64, handshakes: Arc<AtomicU64>) {
     let route = Route::Dial(format!("{address}?connectionPoolSize=1").parse().expect("an address"));
     for number in 0.. {
-        let identity = identity(1_000_000_000 * (lane + 1) + number);
-        let config = TcpConfig { identity, player: PHONE.0, listen: None, limits: limits() };
-        let (links, mut events) = TcpLinks::start(config).expect("a node that only dials starts");
+        let (links, mut events) =
+            links(Arc::new(identity(1_000_000_000 * (lane + 1) + number)), HashSet::new());
         let _lease = links.expect(&public_key(), route.clone());
         let parked = async { while !matches!(events.recv().await, Some(LinkEvent::Parked { .. }) | None) {} };
         if timeout(Duration::from_secs(5), parked).await.is_ok() {

@@ -10,13 +10,13 @@ use tsm_crypto::ecdsa::{self, PartialSignature};
 use tsm_crypto::{IdentityKey, Secret};
 use tsm_node::{Compute, Node, NodeParts, Settings, StaticPlayer};
 use tsm_storage::{Memory, SealedStore, Stretch};
-use tsm_transport::{TcpConfig, TcpLinks};
+use tsm_transport::SecureLinks;
 use tsm_types::request::{GenerateKey, SessionRequest, SignEcdsa};
-use tsm_types::{CurveId, Failure, KeyId, SessionId};
+use tsm_types::{CurveId, DerivationPath, Failure, KeyId, SessionId};
 
 use super::server::public_key;
 use super::words::{Answer, Told};
-use super::{PHONE, SERVER, Server, application, identity, limits};
+use super::{PHONE, SERVER, Server, application, identity, links};
 use crate::DIGEST;
 
 /// One phone.
@@ -27,13 +27,13 @@ pub struct Phone {
     database: Memory,
     address: String,
     node: Node,
-    links: Arc<TcpLinks>,
+    links: Arc<SecureLinks>,
 }
 
 impl Phone {
     /// Starts the `number`th phone, from 1. It dials when a session needs it.
     pub async fn start(number: u64, server: &Server) -> Phone {
-        let (identity, database) = (identity(number), Memory::new());
+        let (identity, database) = (Arc::new(identity(number)), Memory::new());
         let address = format!("{}?connectionPoolSize=1&connectionLifetime=24h", server.address);
         let (node, links) = start(&identity, &database, &address).await;
         Phone { key: BASE64.encode(identity.public().der()), identity, database, address, node, links }
@@ -66,7 +66,7 @@ impl Phone {
     /// Its side of a signature; gives its part.
     pub async fn sign(&self, session: &str, key_id: &str) -> Result<Vec<u8>, Failure> {
         let (session, key_id) = (session_of(session)?, KeyId::new(key_id)?);
-        let request = SignEcdsa { session, key_id, path: vec![], digest: DIGEST.to_vec() };
+        let request = SignEcdsa { session, key_id, path: DerivationPath::ROOT, digest: DIGEST.to_vec() };
         Ok(self.node.sign(&application(), request).await?.partial_signature)
     }
 
@@ -104,11 +104,10 @@ fn join(mine: &[u8], theirs: &Answer) -> Result<(), String> {
     ecdsa::join(&DIGEST, &parts).map(drop).map_err(|error| format!("{error:?}"))
 }
 
-async fn start(identity: &Arc<IdentityKey>, database: &Memory, address: &str) -> (Node, Arc<TcpLinks>) {
+async fn start(identity: &Arc<IdentityKey>, database: &Memory, address: &str) -> (Node, Arc<SecureLinks>) {
     let password = Secret::new("password".to_owned());
     let store = SealedStore::open(database, password, Stretch::CHEAPEST).await.expect("memory can be opened");
-    let config = TcpConfig { identity: identity.clone(), player: PHONE.0, listen: None, limits: limits() };
-    let (links, events) = TcpLinks::start(config).expect("a node that only dials starts");
+    let (links, events) = links(identity.clone(), [public_key()].into());
     let server =
         StaticPlayer { public_key: Some(public_key()), address: Some(address.parse().expect("an address")) };
     let node = Node::start(NodeParts {

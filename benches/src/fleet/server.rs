@@ -9,11 +9,11 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::mpsc;
 use tsm_crypto::Secret;
-use tsm_node::{Compute, Node, NodeParts, Settings};
+use tsm_node::{LinkedNode, LinkedParts, Node, Settings};
 use tsm_storage::{SealedStore, Sqlite, Stretch};
-use tsm_transport::{TcpConfig, TcpLinks};
+use tsm_transport::Listen;
 use tsm_types::request::{GenerateKey, SessionRequest, SignEcdsa};
-use tsm_types::{CurveId, Failure, KeyId, PlayerKey, SessionId};
+use tsm_types::{CurveId, DerivationPath, Failure, KeyId, PlayerKey, SessionId};
 
 use super::words::{Answer, Asked, Held, Reply, Told, What};
 use super::{PHONE, SERVER, application, identity, limits};
@@ -34,27 +34,21 @@ pub fn serve(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?.block_on(
         async {
-            let identity = identity(0);
             let store = Sqlite::at(folder.join("server.db"));
             let store =
                 SealedStore::open(&store, Secret::new("password".to_owned()), Stretch::CHEAPEST).await?;
-            let listen = Some("127.0.0.1:0".parse()?);
-            let config = TcpConfig { identity: identity.clone(), player: SERVER.0, listen, limits: limits() };
-            let (links, events) = TcpLinks::start(config).map_err(|error| error.to_string())?;
-            let address = links.local_addr().ok_or("it listens nowhere")?;
-            let node = Node::start(NodeParts {
+            let linked = LinkedNode::start(LinkedParts {
                 player: SERVER,
-                compute: Compute::pool(threads, &identity),
-                identity,
+                identity: identity(0),
                 players: BTreeMap::new(),
-                links: links.clone(),
-                events,
+                listeners: vec![Listen::Tcp("127.0.0.1:0".parse()?)],
+                broker: None,
                 store,
-                settings: Settings { max_sessions: MAX_SESSIONS, ..Settings::default() },
-            });
-            answer_lines(&node, &address.to_string()).await?;
-            node.stop().await;
-            links.stop(Duration::ZERO).await;
+                settings: Settings { max_sessions: MAX_SESSIONS, links: limits(), ..Settings::default() },
+            })?;
+            let address = linked.mpc_address().ok_or("it listens nowhere")?;
+            answer_lines(linked.node(), &address.to_string()).await?;
+            linked.stop().await;
             Ok(())
         },
     )
@@ -114,7 +108,12 @@ async fn generate_key(node: &Node, session: &str, phone: &str) -> Result<Told, F
 
 async fn sign(node: &Node, session: &str, phone: &str, key_id: &str) -> Result<Told, Failure> {
     let session = session_with(session, phone)?;
-    let request = SignEcdsa { session, key_id: KeyId::new(key_id)?, path: vec![], digest: DIGEST.to_vec() };
+    let request = SignEcdsa {
+        session,
+        key_id: KeyId::new(key_id)?,
+        path: DerivationPath::ROOT,
+        digest: DIGEST.to_vec(),
+    };
     Ok(Told::Part(node.sign(&application(), request).await?.partial_signature))
 }
 
@@ -133,7 +132,7 @@ fn session_with(id: &str, phone: &str) -> Result<SessionRequest, Failure> {
 }
 
 fn held(node: &Node) -> Held {
-    let load = node.load();
+    let now = node.metrics();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let resident = resident.and_then(|text| text.split_whitespace().next()?.parse().ok());
@@ -141,10 +140,10 @@ fn held(node: &Node) -> Held {
         resident_kib: resident.unwrap_or(0),
         files: std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count() as u64),
         cpu_micros: u64::try_from(cpu_time().as_micros()).unwrap_or(u64::MAX),
-        sessions: load.sessions,
-        waiting_frames: load.waiting_frames,
-        set_ups: load.set_ups,
-        pairs: load.pairs,
+        sessions: now.live_sessions,
+        waiting_frames: now.waiting_frames,
+        set_ups: now.live_pair_set_ups,
+        pairs: now.pairs,
     }
 }
 

@@ -58,11 +58,11 @@ pub struct Held {
     /// CPU time so far, in microseconds.
     pub cpu_micros: u64,
     /// Running sessions.
-    pub sessions: usize,
+    pub sessions: u64,
     /// Frames that wait for a session.
-    pub waiting_frames: usize,
+    pub waiting_frames: u64,
     /// Set-ups that run.
-    pub set_ups: usize,
+    pub set_ups: u64,
     /// Peers with a shared state.
-    pub pairs: usize,
+    pub pairs: u64,
 }

@@ -92,6 +92,14 @@ impl Found {
         }
     }
 
+    /// The words of a list.
+    pub(super) fn words(&self, key: &str) -> Option<&[String]> {
+        match self.values.get(key) {
+            Some(Value::Words(words)) => Some(words),
+            _ => None,
+        }
+    }
+
     /// Whether the file has the key, even if its value was refused.
     pub(super) fn has(&self, key: &str) -> bool {
         self.written.contains_key(key)

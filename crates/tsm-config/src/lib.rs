@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `settings` | every section and key: type, bounds, default, whether it is built. The one table. |
 //! | `document`, `reader`, `value`, `template` | from TOML to values of the right type |
-//! | `read`, `players`, `secrets` | from values to a node's configuration |
+//! | `read`, `players`, `management`, `secrets` | from values to a node's configuration |
 //! | `reference` | the table as documentation |
 //! | [`auth`] | login with the API keys of a file |
 //!
@@ -20,6 +20,7 @@
 
 pub mod auth;
 mod document;
+mod management;
 mod nearest;
 mod players;
 mod problem;
@@ -42,9 +43,10 @@ use std::time::Duration;
 
 use tsm_crypto::identity::IdentityKey;
 use tsm_crypto::secret::Secret;
-use tsm_node::{Features, Settings};
+use tsm_node::{Features, LinkLimits, Settings, TenantLimits};
 use zeroize::Zeroizing;
 
+pub use management::{Access, Management, ManagementKey, Permission, Verdict};
 pub use problem::{ConfigProblem, ProblemCode};
 pub use reference::reference;
 pub use tsm_node::StaticPlayer;
@@ -65,18 +67,24 @@ pub struct NodeConfig {
     pub identity: IdentityKey,
     /// The static players by index. This node itself is not among them, even if the file lists it.
     pub players: BTreeMap<u16, StaticPlayer>,
-    /// Where players with a lower index reach this node; `None` if it only dials.
+    /// Where other players reach this node; `None` if it only dials.
     pub mpc_listen: Option<SocketAddr>,
     /// Where SDKs reach this node.
     pub sdk_listen: SocketAddr,
+    /// Where the node is watched, if it is.
+    pub management: Option<Management>,
     /// Where key shares are kept.
     pub database: DatabaseConfig,
     /// Who may log in.
     pub api_keys: ApiKeys,
     /// The enabled operations of the ECDSA engine; none if it is off.
     pub ecdsa: BTreeSet<EcdsaFeature>,
+    /// Bounds of derivation.
+    pub derivation: DerivationLimits,
     /// Bounds of a session.
     pub session: SessionLimits,
+    /// What a dynamic player or an application may take.
+    pub tenants: Tenants,
     /// What is worth saying, but does not keep the node from starting.
     pub warnings: Vec<ConfigProblem>,
 }
@@ -90,14 +98,18 @@ pub struct EmbeddedConfig {
     pub identity: IdentityKey,
     /// The static players by index, without this node.
     pub players: BTreeMap<u16, StaticPlayer>,
-    /// Where players with a lower index reach this node; `None` if it only dials.
+    /// Where other players reach this node; `None` if it only dials.
     pub mpc_listen: Option<SocketAddr>,
     /// Where key shares are kept.
     pub database: DatabaseConfig,
     /// The enabled operations of the ECDSA engine; none if it is off.
     pub ecdsa: BTreeSet<EcdsaFeature>,
+    /// Bounds of derivation.
+    pub derivation: DerivationLimits,
     /// Bounds of a session.
     pub session: SessionLimits,
+    /// What a dynamic player or an application may take.
+    pub tenants: Tenants,
     /// What is worth saying, but does not keep the node from starting.
     pub warnings: Vec<ConfigProblem>,
 }
@@ -133,12 +145,14 @@ pub enum EcdsaFeature {
     Sign,
     /// Show public keys.
     PublicKey,
+    /// Show chain codes.
+    ChainCode,
 }
 
 impl EcdsaFeature {
     /// Every operation that is built.
-    pub const ALL: [EcdsaFeature; 3] =
-        [EcdsaFeature::GenerateKey, EcdsaFeature::Sign, EcdsaFeature::PublicKey];
+    pub const ALL: [EcdsaFeature; 4] =
+        [EcdsaFeature::GenerateKey, EcdsaFeature::Sign, EcdsaFeature::PublicKey, EcdsaFeature::ChainCode];
 
     /// The name in the configuration file.
     pub fn name(self) -> &'static str {
@@ -146,8 +160,18 @@ impl EcdsaFeature {
             EcdsaFeature::GenerateKey => settings::GENERATE_KEY,
             EcdsaFeature::Sign => settings::SIGN,
             EcdsaFeature::PublicKey => settings::PUBLIC_KEY,
+            EcdsaFeature::ChainCode => settings::CHAIN_CODE,
         }
     }
+}
+
+/// Bounds of the derivation of keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DerivationLimits {
+    /// Least length of a path, in steps.
+    pub min_path_length: usize,
+    /// Derived keys kept in memory.
+    pub cache_size: usize,
 }
 
 /// Bounds of one run of a protocol.
@@ -165,9 +189,23 @@ pub struct SessionLimits {
     pub reject_conflicting_dynamic_keys: bool,
 }
 
+/// What a dynamic player or an application may take of the node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenants {
+    /// Sessions, keys and pairs.
+    pub limits: TenantLimits,
+    /// Links.
+    pub links: LinkLimits,
+}
+
 impl SessionLimits {
     /// What the engine is told of a file's times, limits and enabled operations.
-    pub fn settings(&self, ecdsa: &BTreeSet<EcdsaFeature>) -> Settings {
+    pub fn settings(
+        &self,
+        ecdsa: &BTreeSet<EcdsaFeature>,
+        derivation: &DerivationLimits,
+        tenants: &Tenants,
+    ) -> Settings {
         let enabled = |feature| ecdsa.contains(&feature);
         Settings {
             connect_timeout: self.connect_timeout,
@@ -175,11 +213,16 @@ impl SessionLimits {
             max_sessions: self.max_sessions,
             outcome_lifetime: self.outcome_lifetime,
             reject_conflicting_dynamic_keys: self.reject_conflicting_dynamic_keys,
+            min_chain_path_length: derivation.min_path_length,
+            derived_keys: derivation.cache_size,
             features: Features {
                 generate_key: enabled(EcdsaFeature::GenerateKey),
                 sign: enabled(EcdsaFeature::Sign),
                 public_key: enabled(EcdsaFeature::PublicKey),
+                chain_code: enabled(EcdsaFeature::ChainCode),
             },
+            tenants: tenants.limits.clone(),
+            links: tenants.links.clone(),
             ..Settings::default()
         }
     }

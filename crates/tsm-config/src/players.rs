@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use tsm_crypto::identity::IdentityPublicKey;
-use tsm_types::{Address, AddressError};
+use tsm_types::address::Place as DialledAt;
+use tsm_types::{Address, AddressError, Reach};
 
 use super::StaticPlayer;
 use super::document::{Document, Found};
@@ -37,7 +38,7 @@ pub(super) fn players(
         if let Some(key) = &player.public_key {
             check_key(key, index, own, &mut holders, &place, problems);
         }
-        advise(section, index, own, problems);
+        advise(section, index, player.address.as_ref(), own, problems);
         players.insert(index, player);
     }
     players
@@ -84,8 +85,8 @@ fn check_key(
     }
 }
 
-/// The lower index dials: says where an address or a port is missing or of no use.
-fn advise(section: &Found, index: u16, own: &Own<'_>, problems: &mut Problems) {
+/// The lower index dials, unless its address for the other is `incoming`: says where an address or a port is missing or of no use.
+fn advise(section: &Found, index: u16, reach: Option<&Reach>, own: &Own<'_>, problems: &mut Problems) {
     let (has_address, has_key) = (section.has("Address"), section.has("PublicKey"));
     if !has_address && !has_key {
         problems.warn(
@@ -96,60 +97,57 @@ fn advise(section: &Found, index: u16, own: &Own<'_>, problems: &mut Problems) {
         );
         return;
     }
-    match own.index {
-        Some(own_index) if index < own_index && has_address => problems.warn(
-            ProblemCode::AddressNotUsed,
-            &section.place_of("Address"),
-            format!("player {index} has the lower index and dials this node; the address is never used"),
-            "nothing needs to be done; the line can be removed",
-        ),
-        Some(own_index) if index > own_index && !has_address => problems.warn(
+    if own.index.is_some_and(|own_index| index > own_index) && !has_address {
+        problems.warn(
             ProblemCode::NoAddress,
             &section.place,
             format!("player {index} has the higher index, so this node dials it, but knows no address"),
-            "add its Address, or have callers give one in each session (dynamic addresses)",
-        ),
-        Some(_) | None => {}
+            "add its Address (`incoming` if that player dials this node), or have callers give one in each session \
+             (dynamic addresses)",
+        );
     }
-    if own.index.is_some_and(|own_index| index < own_index) && !own.listens {
+    let waits = match reach {
+        Some(Reach::Incoming) => true,
+        Some(Reach::Dial(_)) => false,
+        None => !has_address && own.index.is_some_and(|own_index| index < own_index),
+    };
+    if waits && !own.listens {
         problems.warn(
             ProblemCode::NotListening,
             &section.place,
-            format!("player {index} has the lower index and dials this node, which does not listen"),
-            "add [MPCTCPServer] with a Port",
+            format!("player {index} dials this node, which does not listen"),
+            "add [MPCTCPServer] with a Port, or the Address of that player",
         );
     }
 }
 
-fn address(section: &Found, problems: &mut Problems) -> Option<Address> {
+fn address(section: &Found, problems: &mut Problems) -> Option<Reach> {
     let (text, place) = section.text("Address")?;
-    match text.parse() {
-        Ok(address) => Some(address),
-        Err(error) => {
-            let (code, what) = describe(&error);
-            let hint = "write host:port, or tcp://host:port, optionally with \
-                        ?connectionPoolSize=6&connectionLifetime=5m";
-            problems.error(code, &place, what, hint);
-            None
-        }
-    }
+    let (code, what) = match text.parse() {
+        Ok(Reach::Dial(Address { place: DialledAt::WebSocket { .. } | DialledAt::Broker, .. })) => NOT_BUILT,
+        Ok(reach) => return Some(reach),
+        Err(error) => describe(&error),
+    };
+    let hint = "write host:port, or tcp://host:port, optionally with ?connectionPoolSize=6&connectionLifetime=5m, or \
+                incoming for a player that dials this node";
+    problems.error(code, &place, what, hint);
+    None
 }
+
+const NOT_BUILT: (ProblemCode, &str) =
+    (ProblemCode::NotBuilt, "this scheme is known from the documentation, but not built yet in this version");
 
 /// In our own words: the error's own sentence quotes the value.
 fn describe(error: &AddressError) -> (ProblemCode, &'static str) {
     let what = match error {
-        AddressError::SchemeNotSupportedYet(_) => {
-            return (
-                ProblemCode::NotBuilt,
-                "this scheme is known from the documentation, but not built yet in this version",
-            );
-        }
+        AddressError::SchemeNotSupportedYet(_) => return NOT_BUILT,
         AddressError::UnknownScheme(_) => "there is no such scheme",
         AddressError::Host(_) => "the part before the port is no host name or IP address",
         AddressError::NoPort(_) => "the port is missing",
         AddressError::Port(_) => "the port is not a number from 1 to 65535",
         AddressError::Brackets(_) => "an IPv6 address must stand in brackets: [::1]:9001",
-        AddressError::Path(_) => "there is more than a host and a port",
+        AddressError::Path(_) => "there is more than a host and a port, or not a path",
+        AddressError::NamedBroker(_) => "there is something after broker://",
         AddressError::Option(_) => {
             "there is no such option; known are connectionPoolSize and connectionLifetime"
         }

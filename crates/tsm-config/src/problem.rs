@@ -108,8 +108,6 @@ codes! {
 
     /// Warning: nobody can log in.
     NoApiKeys = "config.no_api_keys",
-    /// Warning: an address that is never dialled.
-    AddressNotUsed = "config.address_not_used",
     /// Warning: a player to dial without an address.
     NoAddress = "config.no_address",
     /// Warning: a player section that says nothing.

@@ -6,13 +6,15 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use tsm_crypto::secret::Secret;
+use tsm_node::{LinkLimits, TenantLimits};
 
 use super::document::{Document, Found};
+use super::management::management;
 use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
-    DatabaseConfig, DatabaseDriver, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside, SessionLimits,
-    secrets, settings,
+    DatabaseConfig, DatabaseDriver, DerivationLimits, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside,
+    SessionLimits, Tenants, secrets, settings,
 };
 use crate::auth::{ApiKeyEntry, ApiKeys};
 
@@ -28,20 +30,35 @@ pub(super) fn node_config(
     if let (Some(sdk), Some(mpc), Some(server)) = (sdk_listen, mpc_listen, mpc_server) {
         check_ports(sdk, mpc, &server.place_of("Port"), problems);
     }
+    let others: Vec<SocketAddr> = [sdk_listen, mpc_listen].into_iter().flatten().collect();
+    let management = management(document, &others, problems);
     let api_keys = api_keys(document, problems);
     let inside = inside(document, mpc_listen, outside, problems);
-    let EmbeddedConfig { player, identity, players, mpc_listen, database, ecdsa, session, warnings } =
-        inside?;
+    let EmbeddedConfig {
+        player,
+        identity,
+        players,
+        mpc_listen,
+        database,
+        ecdsa,
+        derivation,
+        session,
+        tenants,
+        warnings,
+    } = inside?;
     Some(NodeConfig {
         player,
         identity,
         players,
         mpc_listen,
         sdk_listen: sdk_listen?,
+        management: management?,
         database,
         api_keys: api_keys?,
         ecdsa,
+        derivation,
         session,
+        tenants,
         warnings,
     })
 }
@@ -82,7 +99,9 @@ fn inside(
 
     let database = document.one("Database").and_then(|section| database(section, outside, problems));
     let ecdsa = ecdsa(document, problems);
+    let derivation = derivation(document);
     let session = session(document, problems);
+    let tenants = tenants(document);
     Some(EmbeddedConfig {
         player: player?,
         identity: identity?,
@@ -90,12 +109,14 @@ fn inside(
         mpc_listen,
         database: database?,
         ecdsa,
+        derivation: derivation?,
         session: session?,
+        tenants: tenants?,
         warnings: Vec::new(),
     })
 }
 
-fn listen(server: &Found, problems: &mut Problems) -> Option<SocketAddr> {
+pub(super) fn listen(server: &Found, problems: &mut Problems) -> Option<SocketAddr> {
     let ip = server.text("Address").and_then(|(text, place)| match text.parse::<IpAddr>() {
         Ok(ip) => Some(ip),
         Err(_) => {
@@ -111,13 +132,13 @@ fn listen(server: &Found, problems: &mut Problems) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip?, server.integer("Port")?))
 }
 
-fn check_ports(sdk: SocketAddr, mpc: SocketAddr, place: &Place, problems: &mut Problems) {
-    let overlap = sdk.ip() == mpc.ip() || sdk.ip().is_unspecified() || mpc.ip().is_unspecified();
-    if sdk.port() == mpc.port() && overlap {
+pub(super) fn check_ports(one: SocketAddr, other: SocketAddr, place: &Place, problems: &mut Problems) {
+    let overlap = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    if one.port() == other.port() && overlap {
         problems.error(
             ProblemCode::Conflict,
             place,
-            "[MPCTCPServer] and [SDKServer] have the same port",
+            "another server of this file has the same port",
             "give each server a port of its own",
         );
     }
@@ -221,6 +242,25 @@ fn ecdsa(document: &Document, problems: &mut Problems) -> BTreeSet<EcdsaFeature>
     enabled
 }
 
+/// What `[DKLS19]` and `[DKLS23]` say of derivation: the greater number where both give one.
+fn derivation(document: &Document) -> Option<DerivationLimits> {
+    let defaults = Found::left_out(settings::section("DKLS23"));
+    let number = |key: &str| {
+        let sections = ["DKLS19", "DKLS23"].into_iter().filter_map(|section| document.one(section));
+        let written: Vec<Option<usize>> =
+            sections.filter(|section| section.has(key)).map(|section| section.integer(key)).collect();
+        if written.is_empty() {
+            defaults.integer(key)
+        } else {
+            written.into_iter().collect::<Option<Vec<_>>>()?.into_iter().max()
+        }
+    };
+    Some(DerivationLimits {
+        min_path_length: number(settings::MIN_CHAIN_PATH_LENGTH)?,
+        cache_size: number(settings::BIP32_CACHE_SIZE)?,
+    })
+}
+
 fn session(document: &Document, problems: &mut Problems) -> Option<SessionLimits> {
     let defaults = Found::left_out(settings::section("Session"));
     let section = document.one("Session").unwrap_or(&defaults);
@@ -241,4 +281,33 @@ fn session(document: &Document, problems: &mut Problems) -> Option<SessionLimits
         return None;
     }
     Some(limits)
+}
+
+fn tenants(document: &Document) -> Option<Tenants> {
+    let defaults = Found::left_out(settings::section("Tenants"));
+    let section = document.one("Tenants").unwrap_or(&defaults);
+    let per_application = section.has("MaxSessionsPerApplication");
+    Some(Tenants {
+        limits: TenantLimits {
+            sessions: section.integer("MaxSessions")?,
+            sessions_of_application: match per_application {
+                true => Some(section.integer("MaxSessionsPerApplication")?),
+                false => None,
+            },
+            keys: section.integer("MaxKeys")?,
+            pairs: section.integer("MaxPairs")?,
+            pair_idle: section.duration("PairIdleTime")?,
+        },
+        links: LinkLimits {
+            parked: section.integer("MaxParkedLinks")?,
+            parked_per_source: section.integer("MaxParkedLinksPerSource")?,
+            parked_for: section.duration("ParkedLinkTime")?,
+            failed_handshakes: section.integer("MaxFailedHandshakes")?,
+            blocked_for: section.duration("BlockTime")?,
+            connections_of_dynamic: section.integer("MaxConnections")?,
+            dynamic_unleased_for: section.duration("IdleLinkTime")?,
+            idle_links: section.integer("MaxIdleLinks")?,
+            ..LinkLimits::default()
+        },
+    })
 }

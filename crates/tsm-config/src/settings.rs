@@ -95,8 +95,15 @@ impl Section {
     }
 }
 
-/// The sections that serve SDKs. A node inside an app is called by the app itself.
-pub(super) const SERVING_ONLY: [&str; 2] = ["SDKServer", "Authentication.APIKeys"];
+/// The sections that serve SDKs and those who watch the node. A node inside an app is called by the app itself.
+pub(super) const SERVING_ONLY: [&str; 6] = [
+    "SDKServer",
+    "Authentication.APIKeys",
+    "ManagementServer",
+    "ManagementServer.Metrics",
+    "ManagementServer.APIKeys",
+    "MetricsServer",
+];
 
 const KEY: Kind = Kind::Text { max_bytes: 4096 };
 const TEXT: Kind = Kind::Text { max_bytes: 4096 };
@@ -106,6 +113,7 @@ const APPLICATION: Kind = Kind::Text { max_bytes: 64 };
 const IP: Kind = Kind::Text { max_bytes: 64 };
 const PORT: Kind = Kind::Integer { min: 1, max: 65_535 };
 const INDEX: Kind = Kind::Integer { min: 0, max: 65_535 };
+const SOME: Kind = Kind::Integer { min: 1, max: 1_000_000 };
 const COUNT: Kind = Kind::Integer { min: 0, max: 1_000_000 };
 const TIMEOUT: Kind = Kind::Duration { min: Duration::from_millis(100), max: HOUR };
 const PERIOD: Kind = Kind::Duration { min: Duration::ZERO, max: Duration::from_secs(24 * 3600) };
@@ -177,15 +185,16 @@ pub(super) static SECTIONS: &[Section] = &[
             optional(
                 "Address",
                 Kind::Text { max_bytes: 1024 },
-                "Where this node dials the player: `host:port` or `tcp://host:port`, with the options \
-                 `connectionPoolSize` and `connectionLifetime`. Used for players with a higher index than this node's; \
-                 the others dial this node.",
+                "How this node reaches the player: `host:port` or `tcp://host:port`, with the options \
+                 `connectionPoolSize` and `connectionLifetime`, or `incoming` for a player that dials this node. Needed for \
+                 players with a higher index than this node's; the others dial this node, and if they do not, are dialled \
+                 at their address. (`ws://`, `wss://` and `broker://` are not built yet.)",
             ),
         ],
     ),
     table(
         "MPCTCPServer",
-        "Where players with a lower index reach this node. Without it the node only dials.",
+        "Where other players reach this node. Without it the node only dials.",
         &[
             required("Port", PORT, "TCP port for other players."),
             default(
@@ -264,7 +273,7 @@ pub(super) static SECTIONS: &[Section] = &[
     table(
         "DKLS23",
         "Enables ECDSA (DKLs23). With an empty header every built operation is on; with a `Features` section those that it \
-         names. If `[DKLS19]` is there too, what either of them enables is on.",
+         names. If `[DKLS19]` is there too, what either of them enables is on, and of numbers that both give the greater counts.",
         PROTOCOL,
     ),
     table("DKLS23.Features", "Operations, each off unless `true`.", FEATURES),
@@ -303,6 +312,58 @@ pub(super) static SECTIONS: &[Section] = &[
                 Kind::Flag,
                 "false",
                 "Refuse a session that gives another public key for a player than this file has, instead of ignoring it with a notice.",
+            ),
+        ],
+    ),
+    table(
+        "Tenants",
+        "What one *dynamic player* (a player whose public key is not in this file) may take of this node, so that one \
+         tenant's trouble is nobody else's. Static players are not limited by it. `tsm explain` shows what is said where \
+         a limit is met.",
+        TENANTS,
+    ),
+    table(
+        "ManagementServer",
+        "Health and metrics on a port of their own (docs/operations.md).",
+        &[
+            required("Port", PORT, "HTTP port for those who watch the node."),
+            default("Address", IP, "0.0.0.0", "IP address to listen on."),
+        ],
+    ),
+    table(
+        "ManagementServer.Metrics",
+        "Metrics on that port.",
+        &[default("Prometheus", Kind::Flag, "false", "Serve `/metrics` as Prometheus text.")],
+    ),
+    list(
+        "ManagementServer.APIKeys",
+        "Who may use that port. `/ping` needs no key.",
+        &[
+            required(
+                "APIKey",
+                Kind::Text { max_bytes: 256 },
+                "Base64 of the SHA-256 of the key, as in `[[Authentication.APIKeys]]`, and none of those.",
+            ),
+            required(
+                "Permissions",
+                Kind::List,
+                "What the key may do: `HEALTH` (`/health`), `METRICS` (`/metrics`), `TSMINFO` (`/info`). (`APIKEY` is not \
+                 built yet.)",
+            ),
+        ],
+    ),
+    table(
+        "MetricsServer",
+        "The older way to metrics: a port without API keys that serves `/metrics` and `/ping` to whoever reaches it. \
+         Either this or `[ManagementServer]`.",
+        &[
+            required("Port", PORT, "HTTP port."),
+            default("Address", IP, "0.0.0.0", "IP address to listen on."),
+            default(
+                "Prometheus",
+                Kind::Flag,
+                "false",
+                "Must be `true`: the other format of older versions is not built.",
             ),
         ],
     ),
@@ -366,26 +427,6 @@ pub(super) static SECTIONS: &[Section] = &[
         ],
     )),
     not_built(table(
-        "ManagementServer",
-        "Health, metrics and API keys on a port of their own.",
-        &[later("Port", PORT, "Port.")],
-    )),
-    not_built(table(
-        "ManagementServer.Metrics",
-        "Metrics on that port.",
-        &[later("Prometheus", Kind::Flag, "Prometheus text.")],
-    )),
-    not_built(list(
-        "ManagementServer.APIKeys",
-        "Who may use that port.",
-        &[later("APIKey", TEXT, "Hash of the key."), later("Permissions", Kind::List, "What it may do.")],
-    )),
-    not_built(table(
-        "MetricsServer",
-        "Metrics, in older versions.",
-        &[later("Port", PORT, "Port."), later("Prometheus", Kind::Flag, "Prometheus text.")],
-    )),
-    not_built(table(
         "MultiInstance",
         "Several nodes for one player.",
         &[
@@ -400,9 +441,84 @@ pub(super) static SECTIONS: &[Section] = &[
     not_built(table("MRZ15", "AES and HMAC.", &[])),
 ];
 
+static TENANTS: &[Setting] = &[
+    default(
+        "MaxConnections",
+        Kind::Integer { min: 1, max: 10_000 },
+        "32",
+        "Most connections of one dynamic player. It needs twice its `connectionPoolSize`.",
+    ),
+    default("MaxSessions", SOME, "256", "Most sessions in flight of one dynamic player."),
+    optional(
+        "MaxSessionsPerApplication",
+        SOME,
+        "Most sessions in flight of one application. If left out, `[Session] MaxSessions` is the only limit.",
+    ),
+    default(
+        "MaxKeys",
+        SOME,
+        "1000",
+        "Most keys that one dynamic player holds together with this node, those that are not confirmed by all their \
+         holders among them. Deleting this node's key share gives the place back.",
+    ),
+    default(
+        "MaxFailedHandshakes",
+        COUNT,
+        "120",
+        "Most connections of one source (an IPv4 address, or an IPv6 /64 network) that may come to nothing within a \
+         minute. Beyond it the source is not listened to. `0`: no limit, for a node behind a proxy that hides addresses.",
+    ),
+    default("BlockTime", PERIOD, "60s", "For how long a source is not listened to."),
+    default(
+        "IdleLinkTime",
+        PERIOD,
+        "60s",
+        "How long links to a dynamic player stay after its last session, for the next one.",
+    ),
+    default(
+        "MaxIdleLinks",
+        COUNT,
+        "10000",
+        "Most dynamic players whose links stay so at a time; the longest idle give way. Some 50 kB each.",
+    ),
+    default(
+        "MaxParkedLinks",
+        COUNT,
+        "1024",
+        "Most links at a time whose keys no session names yet; those of the busiest source give way.",
+    ),
+    default("MaxParkedLinksPerSource", COUNT, "64", "Most of them from one source."),
+    default("ParkedLinkTime", PERIOD, "30s", "How long such a link waits for a session that names its key."),
+    default(
+        "MaxPairs",
+        SOME,
+        "16384",
+        "Most players with which this node keeps state for signatures at a time, some 20 kB each. Those that have left \
+         make room.",
+    ),
+    default(
+        "PairIdleTime",
+        PERIOD,
+        "10m",
+        "How long that state stays after the last session with a player whose links are down. The next session makes \
+         it anew in some 25 ms.",
+    ),
+];
+
 static PROTOCOL: &[Setting] = &[
-    later("MinChainPathLength", COUNT, "Least length of a derivation path."),
-    later("Bip32CacheSize", COUNT, "Derived public keys kept in memory."),
+    default(
+        MIN_CHAIN_PATH_LENGTH,
+        Kind::Integer { min: 0, max: 50 },
+        "0",
+        "Least length of a derivation path, in steps: shorter ones are refused for signatures, public keys and chain codes. \
+         From 1 on, the key itself is not used.",
+    ),
+    default(
+        BIP32_CACHE_SIZE,
+        Kind::Integer { min: 0, max: 1_000_000 },
+        "1024",
+        "Derived public keys kept in memory, over all applications. 0 keeps none.",
+    ),
     later("PresigGenRequestLimit", COUNT, "Most presignatures in a request."),
     later("PresigGenGlobalLimit", COUNT, "Most presignatures in the making at a time."),
     later("DeactivatedPlayersCache", NAME, "Where excluded players are remembered."),
@@ -412,15 +528,24 @@ static PROTOCOL: &[Setting] = &[
 pub(super) const GENERATE_KEY: &str = "GenerateKey";
 pub(super) const SIGN: &str = "Sign";
 pub(super) const PUBLIC_KEY: &str = "PublicKey";
+pub(super) const CHAIN_CODE: &str = "ChainCode";
+
+pub(super) const MIN_CHAIN_PATH_LENGTH: &str = "MinChainPathLength";
+pub(super) const BIP32_CACHE_SIZE: &str = "Bip32CacheSize";
 
 static FEATURES: &[Setting] = &[
     default(GENERATE_KEY, Kind::Flag, "false", "Generate keys."),
     default(SIGN, Kind::Flag, "false", "Sign a digest."),
     default(PUBLIC_KEY, Kind::Flag, "false", "Show public keys."),
+    default(
+        CHAIN_CODE,
+        Kind::Flag,
+        "false",
+        "Show chain codes. Who has one and the public key sees all keys below it.",
+    ),
     later("GeneratePresignatures", Kind::Flag, "Make presignatures."),
     later("SignWithPresignature", Kind::Flag, "Sign with a presignature."),
     later("GenerateRecoveryData", Kind::Flag, "Make recovery data."),
-    later("ChainCode", Kind::Flag, "Show chain codes."),
     later("Reshare", Kind::Flag, "Renew key shares."),
     later("CopyKey", Kind::Flag, "Copy a key to other players."),
     later("BackupKeyShare", Kind::Flag, "Back up a key share (older name)."),

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::Zeroizing;
 
 use tsm_crypto::IdentityPublicKey;
-use tsm_types::Address;
+use tsm_types::{Address, Reach};
 
 use super::*;
 
@@ -62,9 +62,14 @@ ApplicationID = "another"
 GenerateKey = true
 Reshare = false
 
+[DKLS23]
+MinChainPathLength = 2
+Bip32CacheSize = 77
+
 [DKLS23.Features]
 Sign = true
 PublicKey = true
+ChainCode = true
 
 [Session]
 ConnectTimeout = "5s"

@@ -16,7 +16,11 @@ pub(super) enum Value {
     Integer(i64),
     Duration(Duration),
     Flag(bool),
+    Words(Vec<String>),
 }
+
+/// The longest word of a list.
+const MAX_WORD_BYTES: usize = 64;
 
 /// Reads a value of a setting, or notes why it cannot be one.
 pub(super) fn value(
@@ -35,6 +39,19 @@ pub(super) fn value(
             number.map_err(|_| Refusal::OutOfRange).and_then(|number| integer(setting.kind, number))
         }
         DeValue::Boolean(flag) if matches!(setting.kind, Kind::Flag) => Ok(Value::Flag(flag)),
+        DeValue::Array(items) if matches!(setting.kind, Kind::List) => {
+            let words = items.into_iter().map(|item| match item.into_inner() {
+                DeValue::String(word) if word.len() <= MAX_WORD_BYTES => Ok(word.into_owned()),
+                DeValue::String(_) => Err(Refusal::TooLong { max_bytes: MAX_WORD_BYTES }),
+                other @ (DeValue::Integer(_)
+                | DeValue::Float(_)
+                | DeValue::Boolean(_)
+                | DeValue::Datetime(_)
+                | DeValue::Array(_)
+                | DeValue::Table(_)) => Err(Refusal::Type(type_name(&other))),
+            });
+            words.collect::<Result<_, _>>().map(Value::Words)
+        }
         other @ (DeValue::Integer(_)
         | DeValue::Float(_)
         | DeValue::Boolean(_)
@@ -177,7 +194,7 @@ impl Kind {
             Kind::Integer { .. } => "an integer",
             Kind::Duration { .. } => "a duration as a string",
             Kind::Flag => "true or false",
-            Kind::List => "a list",
+            Kind::List => "a list of strings",
         }
     }
 
@@ -187,7 +204,7 @@ impl Kind {
             Kind::Integer { .. } => "a whole number without quotes",
             Kind::Duration { .. } => "\"10s\", with a unit and in double quotes",
             Kind::Flag => "true or false, without quotes",
-            Kind::List => "[...]",
+            Kind::List => "[\"...\", \"...\"]",
         }
     }
 
@@ -200,7 +217,7 @@ impl Kind {
                 format!("a duration from {}ms to {}h", min.as_millis(), max.as_secs() / 3600)
             }
             Kind::Flag => "true or false".to_owned(),
-            Kind::List => "a list".to_owned(),
+            Kind::List => "a list of strings".to_owned(),
         }
     }
 }

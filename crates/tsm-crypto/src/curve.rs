@@ -11,7 +11,6 @@ use std::marker::PhantomData;
 use borsh::{BorshDeserialize, BorshSerialize};
 use elliptic_curve::group::GroupEncoding;
 use elliptic_curve::ops::Reduce;
-use elliptic_curve::point::AffineCoordinates;
 use elliptic_curve::subtle::{ConditionallySelectable, ConstantTimeEq};
 use elliptic_curve::{CurveArithmetic, Group, PrimeField};
 use rand_core::CryptoRng;
@@ -43,7 +42,7 @@ impl CurveId {
     pub const ALL: [CurveId; 4] = [CurveId::Secp256k1, CurveId::P256, CurveId::P384, CurveId::P521];
 
     /// The name that people and APIs use.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             CurveId::Secp256k1 => "secp256k1",
             CurveId::P256 => "P-256",
@@ -112,6 +111,8 @@ pub trait Curve: Copy + fmt::Debug + Send + Sync + 'static {
     fn reduce_wide(wide: &Self::Wide) -> Self::Scalar;
     /// SEC1 compressed encoding; the identity (which no message may carry) is all zero.
     fn encode_point(point: &Self::Point) -> Vec<u8>;
+    /// [`encode_point`](Self::encode_point) of several points with one inversion. Constant time.
+    fn encode_points(points: &[Self::Point]) -> Vec<Vec<u8>>;
     /// Strict decoding: exact length, canonical, on the curve, not the identity.
     fn decode_point(bytes: &[u8]) -> Option<Self::Point>;
     /// Big endian, [`Self::SCALAR_BYTES`] long.
@@ -119,10 +120,13 @@ pub trait Curve: Copy + fmt::Debug + Send + Sync + 'static {
     /// Strict decoding: exact length and below q.
     fn decode_scalar(bytes: &[u8]) -> Option<Self::Scalar>;
     /// The x coordinate of a public point as ECDSA uses it.
-    fn r_coordinate(point: &Self::Point) -> RCoordinate<Self::Scalar>;
+    fn r_coordinate(point: &NonIdentityPoint<Self>) -> RCoordinate<Self::Scalar>;
     /// The scalar that a digest stands for: its leftmost bits (FIPS 186-5), reduced modulo q.
     /// `digest` has [`CurveId::digest_bytes`] bytes.
     fn digest_to_scalar(digest: &[u8]) -> Self::Scalar;
+    /// The sum of products of points and scalars, in constant time. Cheaper than one by one: the
+    /// doublings are shared.
+    fn lincomb<const N: usize>(terms: &[(Self::Point, Self::Scalar); N]) -> Self::Point;
     /// a·G + b·P for public values, in variable time.
     fn lincomb_vartime(a: &Self::Scalar, b: &Self::Scalar, point: &Self::Point) -> Self::Point;
     /// Whether a public scalar lies in the upper half of \[0, q).
@@ -188,7 +192,7 @@ macro_rules! with_curve {
 
 /// Implements [`Curve`] for a RustCrypto curve. The numbers are the ones of spec 2.
 macro_rules! rustcrypto_curve {
-    ($module:ident, $curve:ty, $id:expr, bits: $bits:expr, bytes: $bytes:expr, wide: $wide:expr, half: $half:expr, low_s: $low_s:expr) => {
+    ($module:ident, $curve:ty, $id:expr, bits: $bits:expr, bytes: $bytes:expr, wide: $wide:expr, half: $half:expr, low_s: $low_s:expr $(, generator: $mul_generator:path)?) => {
         impl Curve for $curve {
             type Scalar = <$curve as CurveArithmetic>::Scalar;
             type Point = <$curve as CurveArithmetic>::ProjectivePoint;
@@ -220,6 +224,12 @@ macro_rules! rustcrypto_curve {
                 point.to_bytes().to_vec()
             }
 
+            fn encode_points(points: &[Self::Point]) -> Vec<Vec<u8>> {
+                use elliptic_curve::BatchNormalize;
+                let affine = <Self::Point as BatchNormalize<[Self::Point]>>::batch_normalize(points);
+                affine.iter().map(|point| point.to_bytes().to_vec()).collect()
+            }
+
             fn decode_point(bytes: &[u8]) -> Option<Self::Point> {
                 if bytes.len() != Self::POINT_BYTES || !matches!(bytes.first(), Some(2 | 3)) {
                     return None;
@@ -243,13 +253,15 @@ macro_rules! rustcrypto_curve {
                 Self::Scalar::from_repr(repr).into()
             }
 
-            fn r_coordinate(point: &Self::Point) -> RCoordinate<Self::Scalar> {
-                let affine = elliptic_curve::group::Curve::to_affine(point);
-                let x = affine.x();
+            fn r_coordinate(point: &NonIdentityPoint<Self>) -> RCoordinate<Self::Scalar> {
+                // The encoding is the sign of y and then x.
+                let (sign, x_bytes) = point.encoded().split_at(1);
+                let mut x = elliptic_curve::FieldBytes::<$curve>::default();
+                x.copy_from_slice(x_bytes);
                 RCoordinate {
                     r: <Self::Scalar as Reduce<elliptic_curve::FieldBytes<$curve>>>::reduce(&x),
                     x_reduced: bool::from(Self::Scalar::from_repr(x).is_none()),
-                    y_is_odd: bool::from(affine.y_is_odd()),
+                    y_is_odd: sign == [3],
                 }
             }
 
@@ -257,6 +269,14 @@ macro_rules! rustcrypto_curve {
                 let mut repr = elliptic_curve::FieldBytes::<$curve>::default();
                 repr[$bytes - digest.len()..].copy_from_slice(digest);
                 <Self::Scalar as Reduce<elliptic_curve::FieldBytes<$curve>>>::reduce(&repr)
+            }
+
+            $(fn mul_generator(scalar: &Self::Scalar) -> Self::Point {
+                $mul_generator(scalar)
+            })?
+
+            fn lincomb<const N: usize>(terms: &[(Self::Point, Self::Scalar); N]) -> Self::Point {
+                elliptic_curve::ops::LinearCombination::lincomb(terms)
             }
 
             fn lincomb_vartime(a: &Self::Scalar, b: &Self::Scalar, point: &Self::Point) -> Self::Point {
@@ -299,7 +319,7 @@ macro_rules! rustcrypto_curve {
     };
 }
 
-rustcrypto_curve!(k256, Secp256k1, CurveId::Secp256k1, bits: 256, bytes: 32, wide: 48, half: 24, low_s: true);
+rustcrypto_curve!(k256, Secp256k1, CurveId::Secp256k1, bits: 256, bytes: 32, wide: 48, half: 24, low_s: true, generator: crate::fixed_base::mul_generator);
 rustcrypto_curve!(p256, P256, CurveId::P256, bits: 256, bytes: 32, wide: 48, half: 24, low_s: false);
 rustcrypto_curve!(p384, P384, CurveId::P384, bits: 384, bytes: 48, wide: 64, half: 32, low_s: false);
 rustcrypto_curve!(p521, P521, CurveId::P521, bits: 521, bytes: 66, wide: 82, half: 41, low_s: false);
@@ -333,30 +353,67 @@ impl<const N: usize> Zeroize for WideBytes<N> {
 }
 
 /// A point as messages carry it: decoding refuses the identity and anything not canonical.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct NonIdentityPoint<C: Curve>(C::Point);
+///
+/// It keeps its encoding, because an encoding costs an inversion and is wanted more than once.
+#[derive(Clone, Copy)]
+pub struct NonIdentityPoint<C: Curve> {
+    point: C::Point,
+    /// The first [`Curve::POINT_BYTES`] of these.
+    encoded: [u8; MAX_POINT_BYTES],
+}
 
 impl<C: Curve> NonIdentityPoint<C> {
     /// `None` for the identity.
     pub fn new(point: C::Point) -> Option<Self> {
-        (!bool::from(point.is_identity())).then_some(NonIdentityPoint(point))
+        Self::with_encoding(point, &C::encode_point(&point))
+    }
+
+    /// The same for several points, with one inversion. `None` if one is the identity.
+    pub fn batch(points: &[C::Point]) -> Option<Vec<Self>> {
+        let encodings = C::encode_points(points);
+        points.iter().zip(&encodings).map(|(point, encoded)| Self::with_encoding(*point, encoded)).collect()
+    }
+
+    /// Strict decoding, as [`Curve::decode_point`].
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        C::decode_point(bytes).and_then(|point| Self::with_encoding(point, bytes))
+    }
+
+    fn with_encoding(point: C::Point, bytes: &[u8]) -> Option<Self> {
+        let mut encoded = [0; MAX_POINT_BYTES];
+        encoded[..C::POINT_BYTES].copy_from_slice(bytes);
+        (!bool::from(point.is_identity())).then_some(NonIdentityPoint { point, encoded })
     }
 
     /// The point.
     pub fn point(&self) -> &C::Point {
-        &self.0
+        &self.point
+    }
+
+    /// SEC1 compressed.
+    pub fn encoded(&self) -> &[u8] {
+        &self.encoded[..C::POINT_BYTES]
     }
 }
 
+impl<C: Curve> PartialEq for NonIdentityPoint<C> {
+    fn eq(&self, other: &Self) -> bool {
+        // An encoding is unique.
+        self.encoded == other.encoded
+    }
+}
+
+impl<C: Curve> Eq for NonIdentityPoint<C> {}
+
 impl<C: Curve> fmt::Debug for NonIdentityPoint<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        C::encode_point(&self.0).iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        self.encoded().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
 impl<C: Curve> BorshSerialize for NonIdentityPoint<C> {
     fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(&C::encode_point(&self.0))
+        writer.write_all(self.encoded())
     }
 }
 
@@ -365,7 +422,7 @@ impl<C: Curve> BorshDeserialize for NonIdentityPoint<C> {
         let mut buffer = [0u8; MAX_POINT_BYTES];
         let bytes = &mut buffer[..C::POINT_BYTES];
         reader.read_exact(bytes)?;
-        C::decode_point(bytes).map(NonIdentityPoint).ok_or_else(|| invalid("not a point of the curve"))
+        Self::decode(bytes).ok_or_else(|| invalid("not a point of the curve"))
     }
 }
 

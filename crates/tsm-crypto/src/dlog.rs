@@ -63,14 +63,16 @@ fn challenge<C: Curve>(
     commitment: &NonIdentityPoint<C>,
     extra: &[u8],
 ) -> C::Scalar {
+    let generator =
+        NonIdentityPoint::<C>::new(C::Point::generator()).expect("the generator is not the identity");
     Transcript::new(Label::DlogProof)
         .bytes("curve", C::ID.name().as_bytes())
         .bytes("ssid", prover.ssid)
         .number("prover", u64::from(prover.index))
         .bytes("identity", prover.identity)
-        .point::<C>("generator", &C::Point::generator())
-        .point::<C>("statement", statement.point())
-        .point::<C>("commitment", commitment.point())
+        .point("generator", &generator)
+        .point("statement", statement)
+        .point("commitment", commitment)
         .bytes("extra", extra)
         .challenge::<C>()
 }

@@ -6,9 +6,9 @@
 use std::fmt;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use elliptic_curve::{Field, Group};
+use elliptic_curve::Field;
 
-use crate::curve::{Curve, CurveId};
+use crate::curve::{Curve, CurveId, NonIdentityPoint};
 use crate::transcript::{Label, Transcript};
 use crate::with_curve;
 
@@ -158,7 +158,7 @@ fn join_on<C: Curve>(
         return Err(JoinError::OtherDigest);
     }
     let public_key = C::decode_point(&common.public_key).ok_or(JoinError::Malformed)?;
-    let r_point = C::decode_point(&common.r_point).ok_or(JoinError::Malformed)?;
+    let r_point = NonIdentityPoint::<C>::decode(&common.r_point).ok_or(JoinError::Malformed)?;
 
     // Spec 9.2: s = (sum of w_i) / (sum of u_i).
     let sum = |part: fn(&PartialSignature) -> &[u8]| {
@@ -170,19 +170,21 @@ fn join_on<C: Curve>(
     let u = sum(|partial| &partial.u)?;
     let coordinate = C::r_coordinate(&r_point);
     // C10: the sum of u_i, r and s are not zero.
-    let u_inverse = Option::<C::Scalar>::from(u.invert()).ok_or(JoinError::Unverifiable)?;
-    let mut s = w * u_inverse;
-    if bool::from(s.is_zero()) || bool::from(coordinate.r.is_zero()) {
+    let inverse = Option::<C::Scalar>::from((w * u).invert()).ok_or(JoinError::Unverifiable)?;
+    if bool::from(coordinate.r.is_zero()) {
+        return Err(JoinError::Unverifiable);
+    }
+    let (mut s, s_inverse) = (w.square() * inverse, u.square() * inverse);
+    // C11: it verifies under the key, and the point of the verification is R itself. Tested before s
+    // is brought to the lower half, which replaces that point by its negative.
+    let h = C::digest_to_scalar(digest);
+    if C::lincomb_vartime(&(h * s_inverse), &(coordinate.r * s_inverse), &public_key) != *r_point.point() {
         return Err(JoinError::Unverifiable);
     }
     let mut recovery_id = u8::from(coordinate.y_is_odd) | (u8::from(coordinate.x_reduced) << 1);
     if C::LOW_S && C::is_high(&s) {
         s = -s;
         recovery_id ^= 1;
-    }
-    // C11: it verifies under the key.
-    if !verifies::<C>(&public_key, digest, &coordinate.r, &s) {
-        return Err(JoinError::Unverifiable);
     }
     let der = C::signature_to_der(&coordinate.r, &s).ok_or(JoinError::Unverifiable)?;
     Ok(Signature {
@@ -229,7 +231,7 @@ fn verifies<C: Curve>(public_key: &C::Point, digest: &[u8], r: &C::Scalar, s: &C
     let Some(s_inverse) = Option::<C::Scalar>::from(s.invert()) else { return false };
     let h = C::digest_to_scalar(digest);
     let point = C::lincomb_vartime(&(h * s_inverse), &(*r * s_inverse), public_key);
-    !bool::from(point.is_identity()) && C::r_coordinate(&point).r == *r
+    NonIdentityPoint::<C>::new(point).is_some_and(|point| C::r_coordinate(&point).r == *r)
 }
 
 /// Signs with a whole key. For tests and examples of single-signer ECDSA only: no product code
@@ -240,7 +242,7 @@ pub fn partial_of_whole_key<C: Curve>(
     nonce: &C::Scalar,
     digest: &[u8],
 ) -> PartialSignature {
-    let r_point = C::mul_generator(nonce);
+    let r_point = NonIdentityPoint::<C>::new(C::mul_generator(nonce)).expect("the nonce is not zero");
     let r = C::r_coordinate(&r_point).r;
     let w = C::digest_to_scalar(digest) + r * secret;
     PartialSignature {
@@ -251,7 +253,7 @@ pub fn partial_of_whole_key<C: Curve>(
             signers: vec![0],
             public_key: C::encode_point(&C::mul_generator(secret)),
             digest: digest.to_vec(),
-            r_point: C::encode_point(&r_point),
+            r_point: r_point.encoded().to_vec(),
         },
         signer: 0,
         w: C::encode_scalar(&w),

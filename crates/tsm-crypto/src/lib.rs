@@ -6,7 +6,7 @@
 //!
 //! The three types to know:
 //!
-//! * [`Transcript`]: the only place where anything is hashed; every use has a [`Label`].
+//! * [`Transcript`]: where everything is hashed that no other format fixes; every use has a [`Label`].
 //! * [`Curve`]: what a signing curve must offer; [`Secp256k1`], [`P256`], [`P384`], [`P521`].
 //! * [`Secret`]: a value that is wiped on drop and never printed.
 //!
@@ -15,6 +15,7 @@
 
 pub mod commitment;
 pub mod curve;
+pub mod derivation;
 pub mod dlog;
 pub mod ecdsa;
 pub mod hedged;
@@ -22,6 +23,9 @@ pub mod identity;
 pub mod ot;
 pub mod secret;
 pub mod transcript;
+pub mod xpub;
+
+mod fixed_base;
 
 pub use curve::{CanonicalScalar, Curve, CurveId, NonIdentityPoint, P256, P384, P521, Secp256k1};
 pub use identity::{IdentityKey, IdentityPublicKey};

@@ -3,7 +3,7 @@
 //! Every hash has a [`Label`], and its inputs are named fields with a type tag and a length, never
 //! glued bytes: two different lists of fields never give the same hash input (rules S-08, S-09).
 
-use crate::curve::Curve;
+use crate::curve::{Curve, NonIdentityPoint};
 
 /// Version of `docs/spec/`. Part of every label, so that two versions share no hash value (S-06).
 pub const SPEC_VERSION: u32 = 1;
@@ -29,6 +29,8 @@ pub enum Label {
     BaseOtMap,
     /// Key of one slot of a base OT.
     BaseOtKey,
+    /// Key of one slot of a base OT that an extension gave.
+    ExtendedOtKey,
     /// One level of a GGM tree.
     GgmLevel,
     /// Check strings of the leaves of a GGM tree.
@@ -73,6 +75,7 @@ impl Label {
         Label::DeviceSecret,
         Label::BaseOtMap,
         Label::BaseOtKey,
+        Label::ExtendedOtKey,
         Label::GgmLevel,
         Label::GgmCheck,
         Label::ExtensionPrg,
@@ -133,10 +136,10 @@ impl Transcript {
         self.field(TAG_COUNT, name, &(items as u64).to_le_bytes())
     }
 
-    /// Appends a point in its fixed-length encoding (the identity is all zero).
+    /// Appends a point in its fixed-length encoding.
     #[must_use]
-    pub fn point<C: Curve>(self, name: &'static str, value: &C::Point) -> Self {
-        self.field(TAG_POINT, name, &C::encode_point(value))
+    pub fn point<C: Curve>(self, name: &'static str, value: &NonIdentityPoint<C>) -> Self {
+        self.field(TAG_POINT, name, value.encoded())
     }
 
     /// Appends a scalar, big endian.

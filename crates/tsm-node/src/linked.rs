@@ -1,4 +1,4 @@
-//! A node with links of its own over TCP: what a server and an app both run.
+//! A node with links of its own: what a server and an app both run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
-use tsm_transport::{StartError, TcpConfig, TcpLinks};
+use tsm_transport::broker::Broker;
+use tsm_transport::{LinksConfig, Listen, SecureLinks, StartError};
 use tsm_types::PlayerIndex;
 
 use crate::compute::Compute;
@@ -26,8 +27,10 @@ pub struct LinkedParts {
     pub identity: IdentityKey,
     /// What the configuration says of other players.
     pub players: BTreeMap<PlayerIndex, StaticPlayer>,
-    /// Where players of lower index reach the node; `None` if it only dials.
-    pub listen: Option<SocketAddr>,
+    /// Where other players reach the node; none if it only dials.
+    pub listeners: Vec<Listen>,
+    /// Through which players are reached at `broker://`, and reach this node.
+    pub broker: Option<Arc<dyn Broker>>,
     /// Where key shares are kept.
     pub store: SealedStore,
     /// Times and limits.
@@ -39,17 +42,23 @@ pub struct LinkedParts {
 /// Dropping it closes the links, but lets sessions run into their deadlines: [`stop`](Self::stop) it.
 pub struct LinkedNode {
     node: Node,
-    links: Arc<TcpLinks>,
+    links: Arc<SecureLinks>,
 }
 
 impl LinkedNode {
     /// Starts links, then the engine, on the current tokio runtime.
     pub fn start(parts: LinkedParts) -> Result<LinkedNode, StartError> {
-        let LinkedParts { player, identity, players, listen, store, settings } = parts;
+        let LinkedParts { player, identity, players, listeners, broker, store, settings } = parts;
         let identity = Arc::new(identity);
-        let config =
-            TcpConfig { identity: identity.clone(), player: player.0, listen, limits: Default::default() };
-        let (links, events) = TcpLinks::start(config)?;
+        let config = LinksConfig {
+            identity: identity.clone(),
+            player: player.0,
+            listeners,
+            broker,
+            static_peers: players.values().filter_map(|player| player.public_key.clone()).collect(),
+            limits: settings.links.clone(),
+        };
+        let (links, events) = SecureLinks::start(config)?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let node = Node::start(NodeParts {
             player,
@@ -69,9 +78,9 @@ impl LinkedNode {
         &self.node
     }
 
-    /// Where players of lower index reach the node, if it listens.
+    /// Where other players reach the node, if it listens: the first of its listeners.
     pub fn mpc_address(&self) -> Option<SocketAddr> {
-        self.links.local_addr()
+        self.links.local_addrs().first().copied()
     }
 
     /// Ends all sessions, telling callers and players why, and frees port and database.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
@@ -10,21 +11,27 @@ use tokio_util::task::TaskTracker;
 use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
 use tsm_transport::{Lease, LinkEvent, Links};
-use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players, SessionId};
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
+use tsm_types::{
+    ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, Operation, PlayerIndex, PlayerKey, Players,
+    SessionId, SessionTag,
+};
 
 use crate::compute::Compute;
+use crate::derived::DerivedKeys;
+use crate::metrics::{Counted, Counters, Metrics, count};
 use crate::outcomes::Outcomes;
 use crate::pairs::Pairs;
-use crate::resolve::KnownPlayers;
+use crate::resolve::{KnownPlayers, Resolved};
 use crate::run::{Limits, end_of};
 use crate::sessions::Sessions;
 use crate::settings::{Settings, StaticPlayer};
+use crate::tenants::Tenants;
 use crate::vault::Vault;
 use crate::wire::Frame;
 use crate::{certificates, operations};
 
-/// How often waiting frames are looked through for old ones.
+/// How often what is kept for a time is looked through for what is too old.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// What a node is made of.
@@ -59,9 +66,12 @@ pub(crate) struct Inner {
     pub vault: Vault,
     pub compute: Compute,
     pub settings: Settings,
+    pub tenants: Tenants,
     pub sessions: Sessions,
     pub pairs: Pairs,
+    pub counters: Counters,
     pub outcomes: Outcomes,
+    pub derived: DerivedKeys,
     pub stopping: CancellationToken,
     pub tasks: TaskTracker,
     /// Told when a provisional key became active.
@@ -77,12 +87,14 @@ impl Node {
             me: parts.player,
             my_key: parts.identity.public().clone(),
             configured: parts.players,
+            pipes: parts.links.pipes(),
             reject_conflicts: parts.settings.reject_conflicting_dynamic_keys,
         };
         let leases = match parts.settings.keep_links {
             true => expect_static_players(&known, parts.links.as_ref()),
             false => Vec::new(),
         };
+        let static_keys = known.configured.values().filter_map(|player| player.public_key.clone()).collect();
         let inner = Arc::new(Inner {
             known,
             identity: parts.identity,
@@ -90,8 +102,11 @@ impl Node {
             vault: Vault::new(parts.store),
             compute: parts.compute,
             sessions: Sessions::new(parts.settings.max_sessions),
+            derived: DerivedKeys::new(parts.settings.derived_keys),
+            tenants: Tenants::new(parts.settings.tenants.clone(), static_keys),
             settings: parts.settings,
             pairs: Pairs::default(),
+            counters: Counters::default(),
             outcomes: Outcomes::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -108,17 +123,34 @@ impl Node {
         application: &ApplicationId,
         request: GenerateKey,
     ) -> Result<KeyInfo, Failure> {
-        operations::generate_key::run(&self.0, application, request).await
+        let counted = Counted::begin(&self.0, "ecdsa.generate_key");
+        counted.end(operations::generate_key::run(&self.0, application, request).await)
     }
 
     /// Makes this node's part of a signature.
     pub async fn sign(&self, application: &ApplicationId, request: SignEcdsa) -> Result<Signed, Failure> {
-        operations::sign::run(&self.0, application, request).await
+        let counted = Counted::begin(&self.0, "ecdsa.sign");
+        counted.end(operations::sign::run(&self.0, application, request).await)
     }
 
-    /// What is public of a key.
-    pub async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure> {
-        operations::keys::public_key(&self.0, application, key_id).await
+    /// What is public of a key, with the public key at this path.
+    pub async fn public_key(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<KeyInfo, Failure> {
+        operations::keys::public_key(&self.0, application, key_id, path).await
+    }
+
+    /// The chain code at this path. With the public key it shows all keys below.
+    pub async fn chain_code(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<ChainCode, Failure> {
+        operations::keys::chain_code(&self.0, application, key_id, path).await
     }
 
     /// IDs of the application's keys of which this node holds a share, in ascending order.
@@ -151,8 +183,9 @@ impl Node {
         self.0.sessions.running()
     }
 
-    pub(crate) fn inner(&self) -> &Inner {
-        &self.0
+    /// What the node has done so far, and what there is now.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::of(&self.0)
     }
 
     /// Ends all sessions, telling every player why, waits until nothing runs any more, and frees the
@@ -175,9 +208,30 @@ impl Inner {
         }
     }
 
+    /// Resolves a session's players, and counts what happened to dynamic keys.
+    pub(crate) fn resolve(&self, request: &SessionRequest) -> Result<Resolved, Failure> {
+        let resolved = self.known.resolve(request);
+        match &resolved {
+            Ok(resolved) => {
+                self.counters.ignored_keys.fetch_add(resolved.ignored_keys, Ordering::Relaxed);
+            }
+            Err(failure) if failure.code == ErrorCode::PlayersConflictingKey => {
+                count(&self.counters.refused_keys);
+            }
+            Err(_) => {}
+        }
+        resolved
+    }
+
     /// Tells the players of a session that never opened here why they need not wait.
-    pub(crate) fn refuse(&self, id: &SessionId, players: &Players, failure: &Failure) {
-        let frame = Frame::End(end_of(id, None, failure)).encode();
+    pub(crate) fn refuse(
+        &self,
+        id: &SessionId,
+        tag: Option<SessionTag>,
+        players: &Players,
+        failure: &Failure,
+    ) {
+        let frame = Frame::End(end_of(id, tag, failure)).encode();
         for peer in players.peers_of(self.known.me) {
             if let Some(key) = players.key(peer) {
                 // Who is not connected now finds out by its own deadline.
@@ -190,12 +244,13 @@ impl Inner {
         match event {
             LinkEvent::Up { peer, process, player } => {
                 tracing::info!(player, peer = %peer.fingerprint(), process = %process, "link up");
-                self.pairs.peer_up(&peer, process);
+                self.pairs.peer_up(self, &peer, process);
                 self.sessions.peer_up(&peer, process);
                 certificates::ask(self, &peer).await;
             }
             LinkEvent::Down { peer, process: _, reason } => {
                 tracing::info!(peer = %peer.fingerprint(), %reason, "link down");
+                self.pairs.peer_down(&peer);
                 self.sessions.peer_down(&peer, &reason.to_string());
             }
             LinkEvent::Parked { by } => {
@@ -205,6 +260,7 @@ impl Inner {
                 Some(frame) => self.frame(&peer, frame).await,
                 // Authenticated, so the peer is faulty; but nothing tells which session it meant.
                 None => {
+                    count(&self.counters.unreadable_frames);
                     tracing::warn!(peer = %peer.fingerprint(), bytes = bytes.len(), "unreadable frame dropped")
                 }
             },
@@ -215,6 +271,7 @@ impl Inner {
         match frame {
             Frame::PairWanted { losses } => self.pairs.wanted(self, peer, losses),
             Frame::PairDropped { id } => self.pairs.dropped(peer, &id),
+            Frame::PairHeld { id, asks } => self.pairs.held(self, peer, id, asks),
             Frame::CertificateWanted { digest } => certificates::answer(self, peer, digest).await,
             Frame::Certificate(certificate) => certificates::receive(self, &certificate).await,
             Frame::Open(session) if session.operation == Operation::SetUpPair => {
@@ -244,8 +301,8 @@ fn expect_static_players(known: &KnownPlayers, links: &dyn Links) -> Vec<Lease> 
     configured
         .filter_map(|(index, player)| {
             let key = player.public_key.as_ref()?;
-            // Without an address a player of higher index cannot be dialled; sessions say so.
-            Some(links.expect(key, known.route(*index)?))
+            // A player that cannot be dialled is told of by sessions.
+            Some(links.expect(key, known.route(*index, known.configured_reach(*index)).ok()?))
         })
         .collect()
 }
@@ -260,7 +317,11 @@ async fn hand_out(node: Arc<Inner>, mut events: mpsc::Receiver<LinkEvent>) {
                 Some(event) => node.event(event).await,
                 None => return,
             },
-            _ = housekeeping.tick() => node.sessions.expire(),
+            _ = housekeeping.tick() => {
+                node.sessions.expire();
+                node.outcomes.expire(node.settings.outcome_lifetime);
+                node.pairs.expire(node.tenants.limits.pair_idle);
+            }
         }
     }
 }

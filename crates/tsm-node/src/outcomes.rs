@@ -4,9 +4,10 @@
 //! kept outcome; another request under the same ID is a conflict. When the last caller leaves a
 //! running one, it is cancelled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -30,14 +31,49 @@ type Answer = Result<Outcome, Failure>;
 
 /// Outcomes of one node, running and kept.
 #[derive(Default)]
-pub(crate) struct Outcomes(Mutex<HashMap<(ApplicationId, SessionId), Run>>);
+pub(crate) struct Outcomes(Mutex<Runs>);
+
+/// A run's name.
+type Place = (ApplicationId, SessionId);
+
+#[derive(Default)]
+struct Runs {
+    runs: HashMap<Place, Run>,
+    /// Those that have ended, oldest first: so that no call looks at the runs of others.
+    ended: VecDeque<(Instant, Place)>,
+}
 
 struct Run {
     tag: SessionTag,
     answer: watch::Receiver<Option<Answer>>,
     /// Held by the callers that wait; gone when the last of them left.
     callers: Weak<DropGuard>,
-    started: Instant,
+}
+
+impl Runs {
+    /// Forgets what has been kept for `lifetime`, and the oldest beyond the limit.
+    fn expire(&mut self, lifetime: Duration) {
+        while let Some((since, _)) = self.ended.front()
+            && (since.elapsed() >= lifetime || self.ended.len() > MAX_OUTCOMES)
+        {
+            if let Some((_, place)) = self.ended.pop_front() {
+                self.runs.remove(&place);
+            }
+        }
+    }
+}
+
+/// Keeps the outcome from when the run's task ends, however it ends.
+struct Keep {
+    node: Arc<Inner>,
+    place: Option<Place>,
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        let ended = self.place.take().map(|place| (Instant::now(), place));
+        self.node.outcomes.lock().ended.extend(ended);
+    }
 }
 
 impl Outcomes {
@@ -72,26 +108,26 @@ impl Outcomes {
     where
         W: Future<Output = Answer> + Send + 'static,
     {
-        let mut runs = self.0.lock().expect("no holder of this lock panics");
-        let lifetime = node.settings.outcome_lifetime;
-        runs.retain(|_, run| run.answer.borrow().is_none() || run.started.elapsed() < lifetime);
-        if let Some(run) = runs.get(&(application.clone(), id.clone())) {
+        let mut runs = self.lock();
+        runs.expire(node.settings.outcome_lifetime);
+        let place = (application.clone(), id.clone());
+        if let Some(run) = runs.runs.get(&place) {
             if run.tag != tag {
                 let detail = format!("session ID {id} belongs to another request of this application");
                 return Err(Failure::new(ErrorCode::SessionConflict, detail));
             }
             return Ok((run.answer.clone(), run.callers.upgrade()));
         }
-        if runs.len() >= MAX_OUTCOMES {
-            let kept = runs.iter().filter(|(_, run)| run.answer.borrow().is_some());
-            if let Some(oldest) = kept.min_by_key(|(_, run)| run.started).map(|(place, _)| place.clone()) {
-                runs.remove(&oldest);
-            }
-        }
         let cancelled = CancellationToken::new();
         let callers = Arc::new(cancelled.clone().drop_guard());
         let (sender, answer) = watch::channel(None);
+        let run = Run { tag, answer: answer.clone(), callers: Arc::downgrade(&callers) };
+        runs.runs.insert(place.clone(), run);
+        // A runtime that is ending drops the task at once, and that takes the lock.
+        drop(runs);
+        let keep = Keep { node: node.clone(), place: Some(place) };
         node.tasks.spawn(async move {
+            let _keep = keep;
             let result = tokio::select! {
                 biased;
                 result = work => result,
@@ -100,9 +136,15 @@ impl Outcomes {
             };
             sender.send_replace(Some(result));
         });
-        let run =
-            Run { tag, answer: answer.clone(), callers: Arc::downgrade(&callers), started: Instant::now() };
-        runs.insert((application.clone(), id.clone()), run);
         Ok((answer, Some(callers)))
+    }
+
+    /// Forgets what is too old. To be called now and then, so that a quiet node's memory falls.
+    pub(crate) fn expire(&self, lifetime: Duration) {
+        self.lock().expire(lifetime);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Runs> {
+        self.0.lock().expect("no holder of this lock panics")
     }
 }

@@ -3,9 +3,14 @@
 //! It belongs to a pair of *processes*, lives in memory only, and is replaced rather than repaired:
 //! after a failed check, after a restart, after a while. The player of lower index starts a set-up;
 //! the other asks it to. Any number of sessions wait for one set-up.
+//!
+//! Either side may forget a state whose link is down ([`Pairs::expire`], [`Table::make_room`]), and
+//! the other does not hear of it. So after a link came up a state is used only when the peer has said
+//! that it still holds it (`PairHeld`): what was forgotten is made anew, and no session uses what one
+//! side does not have.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -17,10 +22,13 @@ use tsm_crypto::ot::PairState;
 use tsm_protocols::ecdsa::sign::PairStates;
 use tsm_protocols::{Abort, Outgoing, PerPeer, Round, Step};
 use tsm_transport::{PeerStatus, ProcessId, Route};
-use tsm_types::{Failure, Operation, PlayerIndex, PlayerKey, Players, Session, SessionId, SessionTag};
+use tsm_types::{
+    ErrorCode, Failure, Operation, PlayerIndex, PlayerKey, Players, Session, SessionId, SessionTag,
+};
 
 use crate::node::Inner;
 use crate::run::{Limits, Running};
+use crate::strikes::Strikes;
 use crate::wire::Frame;
 
 /// A state is renewed after this long, so that what is stolen today opens nothing of yesterday.
@@ -36,36 +44,63 @@ const SETTLED: Duration = Duration::from_secs(15);
 /// How long a state is held after its successor came.
 const SUPERSEDED: Duration = Duration::from_secs(75);
 
-/// Failed secret-dependent checks of one peer within a day, after which its set-ups are slowed down.
-const STRIKES: usize = 3;
-const STRIKE_MEMORY: Duration = Duration::from_secs(24 * 3600);
-const SLOWED_DOWN: Duration = Duration::from_secs(60);
-
 /// How often a session that waits for a state looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a set-up may take.
 const SET_UP_LIMITS: Limits = Limits { connect: Duration::from_secs(5), total: Duration::from_secs(8) };
 
-/// Peers whose state is kept at the same time. A state takes some 20 KB; the oldest makes room.
-const MAX_PAIRS: usize = 16 * 1024;
+/// A state is not forgotten before its link has been down for so long: until then a session may have
+/// used it before the link broke, in frames that wait here for its caller.
+const UNLINKED: Duration = Duration::from_secs(75);
+
+/// How many pairs are looked at to find one that makes room. Those that cannot are looked at last from
+/// then on.
+const LOOKED_AT: usize = 64;
 
 /// The states of one node, by the peer's public key.
 #[derive(Default)]
-pub(crate) struct Pairs(Mutex<HashMap<PlayerKey, Pair>>);
+pub(crate) struct Pairs(Mutex<Table>);
+
+#[derive(Default)]
+struct Table {
+    pairs: HashMap<PlayerKey, Pair>,
+    /// By when they were used last, oldest first.
+    by_use: BTreeSet<(Instant, PlayerKey)>,
+    strikes: Strikes,
+    /// States that this process has lost, of all pairs. Only grows, so a pair that was forgotten and
+    /// begins with it has lost more than it ever said.
+    losses: u64,
+    counts: PairCounts,
+}
+
+/// What became of pairs, and how many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PairCounts {
+    /// States that are held now.
+    pub held: u64,
+    /// Set-ups that run now.
+    pub setting_up: u64,
+    pub set_ups: u64,
+    pub failed_set_ups: u64,
+    pub burned: u64,
+    pub forgotten: u64,
+}
 
 struct Pair {
     /// Where sessions wait for the state.
     state: watch::Sender<Option<Ready>>,
     /// The predecessor of the state, while sessions may still use it.
     previous: Option<Ready>,
+    /// The peer has said on this link that it holds the state.
+    confirmed: bool,
+    /// Since when there is no link to the peer; `None` while there is one.
+    unlinked_since: Option<Instant>,
     /// The set-up that is running.
     setting_up: Option<CancellationToken>,
     /// How many states of this pair this process has lost or failed to make. Tells the peer whether the state that it
     /// holds is one of them.
     losses: u64,
-    strikes: VecDeque<Instant>,
-    last_set_up: Option<Instant>,
     used: Instant,
 }
 
@@ -81,6 +116,13 @@ struct Ready {
     since: Instant,
 }
 
+/// What a set-up gave.
+struct SetUp {
+    ready: Ready,
+    /// The state that the peer held when it was made.
+    peer_holds: Option<[u8; 32]>,
+}
+
 impl Ready {
     fn is_usable(&self, process: ProcessId) -> bool {
         self.process == process && !self.state.is_burned()
@@ -93,43 +135,48 @@ impl Ready {
 }
 
 impl Pair {
-    fn new() -> Self {
+    fn new(losses: u64, unlinked_since: Option<Instant>) -> Self {
         Pair {
             state: watch::Sender::new(None),
             previous: None,
+            confirmed: false,
+            unlinked_since,
             setting_up: None,
-            losses: 0,
-            strikes: VecDeque::new(),
-            last_set_up: None,
+            losses,
             used: Instant::now(),
         }
     }
 
+    fn id(&self) -> Option<[u8; 32]> {
+        self.state.borrow().as_ref().map(|ready| ready.state.id())
+    }
+
     /// Drops the state; gives its identifier if there was one.
-    fn lose(&mut self) -> Option<[u8; 32]> {
-        let lost = self.state.send_replace(None)?;
-        self.losses += 1;
+    fn drop_state(&mut self) -> Option<[u8; 32]> {
         self.previous = None;
-        tracing::debug!(losses = self.losses, "pair state dropped");
-        Some(lost.state.id())
+        self.confirmed = false;
+        Some(self.state.send_replace(None)?.state.id())
     }
 
-    fn lose_if(&mut self, condition: impl Fn(&Ready) -> bool) {
-        let applies = self.state.borrow().as_ref().is_some_and(condition);
-        if applies {
-            self.lose();
-        }
+    /// A new state is ready. Its predecessor stays if both sides had it when the new one was made.
+    fn replace(&mut self, made: SetUp) {
+        let predecessor = self.id().filter(|id| made.peer_holds == Some(*id));
+        let before = self.state.send_replace(Some(made.ready));
+        self.previous = before.filter(|_| predecessor.is_some());
+        self.confirmed = true;
     }
 
-    /// A new state is ready.
-    fn replace(&mut self, ready: Ready) {
-        self.previous = self.state.send_replace(Some(ready));
+    /// Whether the pair may be forgotten without a word: nobody uses its state now or is about to.
+    fn may_be_forgotten(&self) -> bool {
+        let is_empty = self.state.borrow().is_none() && self.state.receiver_count() == 0;
+        let is_left = self.unlinked_since.is_some_and(|since| since.elapsed() >= UNLINKED);
+        self.setting_up.is_none() && (is_empty || is_left)
     }
 
     /// The states for a signature, and whether it is time for a new one.
     fn usable(&self, process: ProcessId) -> Option<(PairStates, bool)> {
         let current = self.state.borrow();
-        let current = current.as_ref().filter(|ready| ready.is_usable(process))?;
+        let current = current.as_ref().filter(|ready| self.confirmed && ready.is_usable(process))?;
         let since = current.since.elapsed();
         let previous = self.previous.as_ref().filter(|ready| ready.is_usable(process) && since < SUPERSEDED);
         let states = match previous {
@@ -142,6 +189,70 @@ impl Pair {
             None => current.state.clone().into(),
         };
         Some((states, current.is_old()))
+    }
+}
+
+impl Table {
+    /// The pair with this peer; a new one if there is room.
+    fn pair(&mut self, node: &Inner, key: &PlayerKey, linked: bool) -> Option<&mut Pair> {
+        if !self.pairs.contains_key(key) {
+            let is_full = self.pairs.len() >= node.tenants.limits.pairs;
+            // Static players are few, and the operator's own choice.
+            if is_full && !self.make_room() && node.tenants.is_dynamic(key) {
+                return None;
+            }
+            let pair = Pair::new(self.losses, (!linked).then(Instant::now));
+            self.by_use.insert((pair.used, key.clone()));
+            self.pairs.insert(key.clone(), pair);
+        }
+        self.pairs.get_mut(key)
+    }
+
+    fn used(&mut self, key: &PlayerKey) {
+        if let Some(pair) = self.pairs.get_mut(key) {
+            self.by_use.remove(&(pair.used, key.clone()));
+            pair.used = Instant::now();
+            self.by_use.insert((pair.used, key.clone()));
+        }
+    }
+
+    /// Drops the state and remembers that it is lost; gives its identifier if there was one.
+    fn lose(&mut self, key: &PlayerKey) -> Option<[u8; 32]> {
+        let pair = self.pairs.get_mut(key)?;
+        let id = pair.drop_state()?;
+        self.losses += 1;
+        pair.losses = self.losses;
+        tracing::debug!(losses = self.losses, "pair state dropped");
+        Some(id)
+    }
+
+    fn lose_if(&mut self, key: &PlayerKey, condition: impl Fn(&Ready) -> bool) {
+        let applies =
+            self.pairs.get(key).is_some_and(|pair| pair.state.borrow().as_ref().is_some_and(condition));
+        if applies {
+            self.lose(key);
+        }
+    }
+
+    fn forget(&mut self, key: &PlayerKey) {
+        self.lose(key);
+        if let Some(pair) = self.pairs.remove(key) {
+            self.by_use.remove(&(pair.used, key.clone()));
+            self.counts.forgotten += 1;
+        }
+    }
+
+    /// Forgets the pair that was not used for longest, of those that may be forgotten.
+    fn make_room(&mut self) -> bool {
+        for _ in 0..LOOKED_AT.min(self.pairs.len()) {
+            let Some((_, key)) = self.by_use.first().cloned() else { return false };
+            if self.pairs.get(&key).is_some_and(Pair::may_be_forgotten) {
+                self.forget(&key);
+                return true;
+            }
+            self.used(&key);
+        }
+        false
     }
 }
 
@@ -162,13 +273,17 @@ impl Pairs {
                 | PeerStatus::Waiting
                 | PeerStatus::Unexpected => None,
             };
-            let (usable, mut changes) = {
-                let mut pairs = self.lock();
-                make_room(&mut pairs);
-                let pair = pairs.entry(key.clone()).or_insert_with(Pair::new);
-                pair.used = Instant::now();
+            let (usable, held, mut changes) = {
+                let mut table = self.lock();
+                table.lose_if(key, |ready| ready.state.is_burned());
+                let Some(pair) = table.pair(node, key, linked.is_some()) else {
+                    return Err(no_room(node, peer, key));
+                };
                 // A state belongs to the process at the other end of the link, not to its key.
-                (linked.and_then(|process| pair.usable(process)), pair.state.subscribe())
+                let usable = linked.and_then(|process| pair.usable(process));
+                let (held, changes) = (pair.id(), pair.state.subscribe());
+                table.used(key);
+                (usable, held, changes)
             };
             if let Some((states, is_old)) = usable {
                 if is_old && node.known.me < peer {
@@ -176,10 +291,12 @@ impl Pairs {
                 }
                 return Ok(states);
             }
-            match linked {
-                Some(_) if node.known.me < peer => self.start(node, peer, key)?,
-                Some(_) => self.want(node, key),
-                None => {}
+            match (linked, held) {
+                // The answer is on its way, or was lost with a link.
+                (Some(_), Some(id)) => tell_held(node, key, id, true),
+                (Some(_), None) if node.known.me < peer => self.start(node, peer, key)?,
+                (Some(_), None) => self.want(node, key),
+                (None, _) => {}
             }
             // A set-up that failed leaves no state: look again now and then.
             let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
@@ -189,40 +306,100 @@ impl Pairs {
     /// Drops the state shared with a peer, here and there. `strike` if it failed a secret-dependent
     /// check.
     pub(crate) fn burn(&self, node: &Inner, key: &PlayerKey, strike: bool) {
-        let mut pairs = self.lock();
-        let Some(pair) = pairs.get_mut(key) else { return };
-        if let Some(id) = pair.lose() {
-            // Not connected: the peer finds out when it uses the state.
+        let mut table = self.lock();
+        if let Some(id) = table.lose(key) {
+            table.counts.burned += 1;
+            // Not connected: the peer finds out when it asks whether the state is still held.
             let _ = node.links.send(key, 0, Frame::PairDropped { id }.encode());
         }
         if strike {
-            pair.strikes.push_back(Instant::now());
-            tracing::error!(peer = %key.fingerprint(), strikes = pair.strikes.len(),
+            let strikes = table.strikes.add(key);
+            tracing::error!(peer = %key.fingerprint(), strikes,
                 "a secret-dependent check failed: the state shared with this peer was destroyed");
         }
     }
 
-    /// The peer dropped a state.
+    /// The peer has dropped a state, or never had it. It knows, so it is no loss to be told.
     pub(crate) fn dropped(&self, key: &PlayerKey, id: &[u8; 32]) {
-        if let Some(pair) = self.lock().get_mut(key) {
-            pair.lose_if(|ready| ready.state.id() == *id);
+        if let Some(pair) = self.lock().pairs.get_mut(key)
+            && pair.id() == Some(*id)
+        {
+            pair.drop_state();
         }
     }
 
-    /// A link came up. Another process than before does not have the state.
-    pub(crate) fn peer_up(&self, key: &PlayerKey, process: ProcessId) {
-        if let Some(pair) = self.lock().get_mut(key) {
-            pair.lose_if(|ready| ready.process != process);
-            // Who waits for a state looks again.
-            pair.state.send_modify(|_| {});
+    /// The peer holds a state, and asks whether this node does if an answer is wanted.
+    pub(crate) fn held(&self, node: &Inner, key: &PlayerKey, id: [u8; 32], asks: bool) {
+        match self.lock().pairs.get_mut(key) {
+            Some(pair) if pair.id() == Some(id) => {
+                pair.confirmed = true;
+                // Who waits for a state looks again.
+                pair.state.send_modify(|_| {});
+                if asks {
+                    tell_held(node, key, id, false);
+                }
+            }
+            // It may be the one that is just being made. The peer asks again.
+            Some(pair) if pair.setting_up.is_some() => {}
+            Some(_) | None => {
+                let _ = node.links.send(key, 0, Frame::PairDropped { id }.encode());
+            }
+        }
+    }
+
+    /// A link came up. Another process than before does not have the state; the same one may have
+    /// forgotten it.
+    pub(crate) fn peer_up(&self, node: &Inner, key: &PlayerKey, process: ProcessId) {
+        let mut table = self.lock();
+        table.lose_if(key, |ready| ready.process != process);
+        let Some(pair) = table.pairs.get_mut(key) else { return };
+        pair.unlinked_since = None;
+        if let Some(id) = pair.id() {
+            tell_held(node, key, id, true);
+        }
+        // Who waits for a state looks again.
+        pair.state.send_modify(|_| {});
+    }
+
+    /// A link broke. Until the peer has said so again, nothing is known of what it holds.
+    pub(crate) fn peer_down(&self, key: &PlayerKey) {
+        if let Some(pair) = self.lock().pairs.get_mut(key) {
+            pair.confirmed = false;
+            pair.unlinked_since = Some(Instant::now());
         }
     }
 
     /// A session ended at the peer. If it was the set-up that worked here, it did not work there.
     pub(crate) fn ended_at(&self, key: &PlayerKey, tag: Option<SessionTag>) {
-        if let Some(pair) = self.lock().get_mut(key) {
-            pair.lose_if(|ready| Some(ready.made_by) == tag);
+        self.lock().lose_if(key, |ready| Some(ready.made_by) == tag);
+    }
+
+    /// Forgets what was not used for `idle` and whose peers are gone, so that memory falls when
+    /// tenants leave; and what was superseded a while ago. To be called now and then.
+    pub(crate) fn expire(&self, idle: Duration) {
+        let mut table = self.lock();
+        table.strikes.expire();
+        while let Some((used, key)) = table.by_use.first().cloned()
+            && used.elapsed() >= idle.max(UNLINKED)
+        {
+            match table.pairs.get_mut(&key) {
+                Some(pair) if !pair.may_be_forgotten() => {
+                    let settled = |ready: &Ready| ready.since.elapsed() >= SUPERSEDED;
+                    if pair.state.borrow().as_ref().is_some_and(settled) {
+                        pair.previous = None;
+                    }
+                    table.used(&key);
+                }
+                Some(_) | None => table.forget(&key),
+            }
         }
+    }
+
+    /// How many states there are, and what became of others.
+    pub(crate) fn counts(&self) -> PairCounts {
+        let table = self.lock();
+        let setting_up = table.pairs.values().filter(|pair| pair.setting_up.is_some()).count() as u64;
+        PairCounts { held: table.pairs.len() as u64, setting_up, ..table.counts }
     }
 
     /// The peer, of higher index, holds no state.
@@ -233,14 +410,13 @@ impl Pairs {
             return;
         }
         {
-            let mut pairs = self.lock();
-            make_room(&mut pairs);
-            let pair = pairs.entry(key.clone()).or_insert_with(Pair::new);
+            let mut table = self.lock();
+            let Some(pair) = table.pair(node, key, true) else { return };
             // The peer asked before it had this state.
             if pair.state.borrow().as_ref().is_some_and(|ready| ready.peer_losses >= losses) {
                 return;
             }
-            pair.lose();
+            table.lose(key);
         }
         if let Err(failure) = self.start(node, peer, key) {
             tracing::debug!(player = %peer, %failure, "no set-up started");
@@ -257,7 +433,7 @@ impl Pairs {
             return;
         }
         // The peer starts again only when it gave up the earlier one.
-        if let Some(earlier) = self.lock().get_mut(key).and_then(|pair| pair.setting_up.take()) {
+        if let Some(earlier) = self.lock().pairs.get_mut(key).and_then(|pair| pair.setting_up.take()) {
             earlier.cancel();
         }
         self.run(node, session.clone(), key.clone());
@@ -285,19 +461,15 @@ impl Pairs {
     fn run(&self, node: &Arc<Inner>, session: Session, key: PlayerKey) {
         let cancelled = CancellationToken::new();
         {
-            let mut pairs = self.lock();
-            let pair = pairs.entry(key.clone()).or_insert_with(Pair::new);
-            while pair.strikes.front().is_some_and(|strike| strike.elapsed() > STRIKE_MEMORY) {
-                pair.strikes.pop_front();
-            }
-            let too_soon = pair.strikes.len() >= STRIKES
-                && pair.last_set_up.is_some_and(|last| last.elapsed() < SLOWED_DOWN);
+            let mut table = self.lock();
+            let too_soon = table.strikes.slow_down(&key);
+            let Some(pair) = table.pair(node, &key, true) else { return };
             if pair.setting_up.is_some() || too_soon {
                 return;
             }
             tracing::debug!(peer = %key.fingerprint(), session = %session.id, "pair set-up starts");
             pair.setting_up = Some(cancelled.clone());
-            pair.last_set_up = Some(Instant::now());
+            table.strikes.set_up(&key);
         }
         let task = node.clone();
         node.tasks.spawn(async move {
@@ -306,61 +478,86 @@ impl Pairs {
                 () = cancelled.cancelled() => return,
                 result = set_up(&task, session) => result,
             };
-            let mut pairs = task.pairs.lock();
-            let pair = pairs.entry(key.clone()).or_insert_with(Pair::new);
-            if cancelled.is_cancelled() {
-                return;
-            }
+            let mut table = task.pairs.lock();
+            let table = &mut *table;
+            // Not forgotten while it is set up.
+            let Some(pair) = table.pairs.get_mut(&key).filter(|_| !cancelled.is_cancelled()) else { return };
             pair.setting_up = None;
             match result {
-                Ok(ready) => {
-                    tracing::debug!(peer = %key.fingerprint(), peer_losses = ready.peer_losses, "pair set up");
-                    pair.replace(ready);
+                Ok(made) => {
+                    tracing::debug!(peer = %key.fingerprint(), peer_losses = made.ready.peer_losses, "pair set up");
+                    pair.replace(made);
+                    table.counts.set_ups += 1;
                 }
                 Err(failure) => {
                     // The peer may believe that it worked.
-                    pair.losses += 1;
+                    table.losses += 1;
+                    pair.losses = table.losses;
+                    table.counts.failed_set_ups += 1;
                     tracing::warn!(peer = %key.fingerprint(), %failure, "pair set-up failed");
                 }
             }
         });
     }
 
-    /// Number of peers with whom a state is shared, and of set-ups that run.
-    pub(crate) fn count(&self) -> (usize, usize) {
-        let pairs = self.lock();
-        let states = pairs.values().filter(|pair| pair.state.borrow().is_some()).count();
-        (states, pairs.values().filter(|pair| pair.setting_up.is_some()).count())
-    }
-
     fn losses(&self, key: &PlayerKey) -> u64 {
-        self.lock().get(key).map_or(0, |pair| pair.losses)
+        let table = self.lock();
+        table.pairs.get(key).map_or(table.losses, |pair| pair.losses)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PlayerKey, Pair>> {
+    fn id(&self, key: &PlayerKey) -> Option<[u8; 32]> {
+        self.lock().pairs.get(key).and_then(Pair::id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.0.lock().expect("no holder of this lock panics")
     }
 }
 
+fn no_room(node: &Inner, peer: PlayerIndex, key: &PlayerKey) -> Failure {
+    node.counters.refused(ErrorCode::TenantPairLimit);
+    let (limit, fingerprint) = (node.tenants.limits.pairs, key.fingerprint());
+    let detail = format!(
+        "this node keeps state with {limit} players, as many as it may, and none of them has left: there is no room \
+         for player {peer}, public key {fingerprint}"
+    );
+    Failure::new(ErrorCode::TenantPairLimit, detail).about(peer, fingerprint.to_string())
+}
+
+fn tell_held(node: &Inner, key: &PlayerKey, id: [u8; 32], asks: bool) {
+    // Not connected any more: told again when it is.
+    let _ = node.links.send(key, 0, Frame::PairHeld { id, asks }.encode());
+}
+
 /// Two protocols: the set-up, then a word that it worked. Whoever holds a state after this knows
 /// that its peer computed it too.
-async fn set_up(node: &Arc<Inner>, session: Session) -> Result<Ready, Failure> {
-    // The link stands already: a session or the peer asked for this.
+async fn set_up(node: &Arc<Inner>, session: Session) -> Result<SetUp, Failure> {
+    // The link stands already: a session or the peer asked for this. So no way is made up for a peer
+    // that the configuration has none for.
+    let configured = |peer| node.known.route(peer, Some(node.known.configured_reach(peer)?)).ok();
     let peers = session.players.peers_of(node.known.me).into_iter();
-    let routes = peers.map(|peer| (peer, node.known.route(peer).unwrap_or(Route::Wait))).collect();
-    let mut running = Running::open(node, session, routes, SET_UP_LIMITS)?;
+    let routes = peers.map(|peer| (peer, configured(peer).unwrap_or(Route::Wait))).collect();
+    let mut running = Running::open(node, None, session, routes, SET_UP_LIMITS)?;
     let context = running.context().clone();
     let result = async {
         let (peers, set_up_context) = (context.peers(), context.clone());
         let step =
             running.compute(SET_UP, 0, move |rng| tsm_protocols::pair::start(&set_up_context, rng)).await?;
         let state = running.drive(SET_UP, step).await?;
-        let losses = peers.first().map_or(0, |peer| node.pairs.losses(context.key_of(*peer)));
-        let worked = Step::wait(Outgoing::broadcast(&peers, &Worked { losses }), peers, AwaitWorked);
-        let peer_losses = running.drive(WORKED, worked).await?;
+        let peer = peers.first().map(|peer| context.key_of(*peer));
+        let worked = Worked {
+            losses: peer.map_or(0, |peer| node.pairs.losses(peer)),
+            holds: peer.and_then(|peer| node.pairs.id(peer)),
+        };
+        let worked = Step::wait(Outgoing::broadcast(&peers, &worked), peers, AwaitWorked);
+        let theirs = running.drive(WORKED, worked).await?;
+        let theirs =
+            theirs.ok_or_else(|| Failure::new(ErrorCode::NodeFault, "a set-up of a pair without a peer"))?;
         let process = running.process_of_the_peer()?;
         let made_by = *context.tag();
-        Ok(Ready { state: Arc::new(state), process, made_by, peer_losses, since: Instant::now() })
+        let peer_losses = theirs.losses;
+        let ready = Ready { state: Arc::new(state), process, made_by, peer_losses, since: Instant::now() };
+        Ok(SetUp { ready, peer_holds: theirs.holds })
     }
     .await;
     running.finish(result)
@@ -369,30 +566,27 @@ async fn set_up(node: &Arc<Inner>, session: Session) -> Result<Ready, Failure> {
 const SET_UP: u8 = 1;
 const WORKED: u8 = 2;
 
-/// "I computed the state", and how many this process lost before.
+/// "I computed the state".
 #[derive(BorshSerialize, BorshDeserialize)]
 struct Worked {
+    /// How many this process lost before.
     losses: u64,
+    /// The state that it holds besides, until this one is settled.
+    holds: Option<[u8; 32]>,
 }
 
 struct AwaitWorked;
 
 impl Round for AwaitWorked {
     type Message = Worked;
-    type Output = u64;
+    type Output = Option<Worked>;
 
-    fn advance(self, received: PerPeer<Worked>, _: &mut dyn CryptoRng) -> Result<Step<u64>, Abort> {
-        Ok(Step::done(received.iter().map(|(_, worked)| worked.losses).sum()))
-    }
-}
-
-/// Forgets the pair that was not used for longest when there are too many.
-fn make_room(pairs: &mut HashMap<PlayerKey, Pair>) {
-    if pairs.len() < MAX_PAIRS {
-        return;
-    }
-    let idle = pairs.iter().filter(|(_, pair)| pair.setting_up.is_none() && pair.strikes.is_empty());
-    if let Some(key) = idle.min_by_key(|(_, pair)| pair.used).map(|(key, _)| key.clone()) {
-        pairs.remove(&key);
+    fn advance(
+        self,
+        received: PerPeer<Worked>,
+        _: &mut dyn CryptoRng,
+    ) -> Result<Step<Option<Worked>>, Abort> {
+        let only = received.iter().next();
+        Ok(Step::done(only.map(|(_, worked)| Worked { losses: worked.losses, holds: worked.holds })))
     }
 }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use tsm_transport::Route;
+use tsm_transport::{Pipes, Route};
 use tsm_types::request::SessionRequest;
-use tsm_types::{Address, ErrorCode, Failure, PlayerIndex, PlayerKey, Players};
+use tsm_types::{Address, ErrorCode, Failure, Place, PlayerIndex, PlayerKey, Players, Reach};
 
 use crate::settings::StaticPlayer;
 
@@ -14,6 +14,8 @@ pub(crate) struct KnownPlayers {
     pub me: PlayerIndex,
     pub my_key: PlayerKey,
     pub configured: BTreeMap<PlayerIndex, StaticPlayer>,
+    /// What this node can dial through.
+    pub pipes: Pipes,
     /// See [`crate::Settings::reject_conflicting_dynamic_keys`].
     pub reject_conflicts: bool,
 }
@@ -26,6 +28,8 @@ pub(crate) struct Resolved {
     pub routes: Vec<(PlayerIndex, Route)>,
     /// What the caller should know although nothing failed.
     pub notices: Vec<String>,
+    /// Dynamic keys that were ignored.
+    pub ignored_keys: u64,
 }
 
 impl KnownPlayers {
@@ -53,9 +57,10 @@ impl KnownPlayers {
             let dynamic = request.dynamic_public_keys.get(index);
             players.insert(*index, self.key_of(*index, dynamic, &mut notices)?);
         }
+        let ignored_keys = notices.len() as u64;
         let players = Players::new(players)?;
         let routes = self.routes(&players, &request.dynamic_addresses, &mut notices)?;
-        Ok(Resolved { players, routes, notices })
+        Ok(Resolved { players, routes, notices, ignored_keys })
     }
 
     fn key_of(
@@ -108,47 +113,74 @@ impl KnownPlayers {
         }
     }
 
-    /// How to reach each peer of a session. With direct links the lower index connects, so the
-    /// lowest can always be dynamic; another needs an address, from the configuration or, where
-    /// that has none, from the session.
+    /// How to reach each peer of a session: by the configuration's address or, where that has none, by
+    /// the session's.
     fn routes(
         &self,
         players: &Players,
-        dynamic: &BTreeMap<PlayerIndex, Address>,
+        dynamic: &BTreeMap<PlayerIndex, Reach>,
         notices: &mut Vec<String>,
     ) -> Result<Vec<(PlayerIndex, Route)>, Failure> {
         let mut routes = Vec::new();
         for peer in players.peers_of(self.me) {
+            let configured = self.configured_reach(peer);
             let given = dynamic.get(&peer);
-            let route = match (self.route(peer), given) {
-                (Some(Route::Dial(configured)), Some(given)) if configured != *given => {
-                    notices.push(format!(
-                        "the dynamic address {given} of player {peer} was ignored: this node's configuration has {configured}"
-                    ));
-                    Route::Dial(configured)
-                }
-                (Some(route), _) => route,
-                (None, Some(given)) => Route::Dial(given.clone()),
-                (None, None) => return Err(self.no_address(peer)),
-            };
-            routes.push((peer, route));
+            if let (Some(configured), Some(given)) = (configured, given)
+                && configured != given
+            {
+                notices.push(format!(
+                    "the dynamic address {given} of player {peer} was ignored: this node's configuration has {configured}"
+                ));
+            }
+            routes.push((peer, self.route(peer, configured.or(given))?));
         }
         Ok(routes)
     }
 
-    /// How to reach a peer by the configuration alone; `None` where this node would have to connect
-    /// and does not know where.
-    pub(crate) fn route(&self, peer: PlayerIndex) -> Option<Route> {
-        if peer < self.me {
-            return Some(Route::Wait);
+    /// Who connects to whom (`docs/links.md`): the lower index does, and the higher one too if it has an
+    /// address and the lower one does not come. Either takes the other's connection, so nodes that were
+    /// told different things still meet if one of them dials.
+    ///
+    /// Refuses, naming the setting, where this node would have to connect and cannot.
+    pub(crate) fn route(&self, peer: PlayerIndex, reach: Option<&Reach>) -> Result<Route, Failure> {
+        let lower = self.me < peer;
+        match reach {
+            Some(Reach::Incoming) => Ok(Route::Wait),
+            Some(Reach::Dial(address)) => {
+                self.check_usable(peer, address)?;
+                Ok(if lower { Route::Dial(address.clone()) } else { Route::Either(address.clone()) })
+            }
+            None if !lower => Ok(Route::Wait),
+            None if self.pipes.broker => Ok(Route::Dial(Address::broker())),
+            None => Err(self.no_address(peer)),
         }
-        self.configured.get(&peer).and_then(|player| player.address.clone()).map(Route::Dial)
+    }
+
+    /// What the configuration says of how a peer is reached.
+    pub(crate) fn configured_reach(&self, peer: PlayerIndex) -> Option<&Reach> {
+        self.configured.get(&peer)?.address.as_ref()
+    }
+
+    fn check_usable(&self, peer: PlayerIndex, address: &Address) -> Result<(), Failure> {
+        let missing = match address.place {
+            Place::WebSocket { .. } if !self.pipes.web_socket => {
+                "this version of the node cannot dial a WebSocket yet"
+            }
+            Place::Broker if !self.pipes.broker => "this node's configuration has no message broker",
+            Place::Tcp(_) | Place::WebSocket { .. } | Place::Broker => return Ok(()),
+        };
+        let detail = format!(
+            "player {peer} is to be reached at {address} ([Players.{peer}] Address, or `dynamic_addresses` of the \
+             session), but {missing}"
+        );
+        Err(Failure::new(ErrorCode::PlayersAddressUnusable, detail).about(peer, "unusable address"))
     }
 
     fn no_address(&self, peer: PlayerIndex) -> Failure {
         let detail = format!(
             "player {peer} has a higher index than this node (player {}), so this node connects to it, but neither \
-             its configuration ([Players.{peer}] Address) nor the session (`dynamic_addresses`) says where",
+             its configuration ([Players.{peer}] Address) nor the session (`dynamic_addresses`) says where; if the \
+             player connects to this node instead, its address is `incoming`",
             self.me
         );
         Failure::new(ErrorCode::PlayersNoAddress, detail).about(peer, "unknown address")
@@ -167,6 +199,10 @@ mod tests {
         IdentityKey::generate(&mut test_rng(seed)).public().clone()
     }
 
+    fn at(host: &str, port: u16) -> Reach {
+        Reach::Dial(Address::new(host, port))
+    }
+
     /// Player 1 of the seed document: knows player 2, not player 0.
     fn player_one() -> KnownPlayers {
         let two = StaticPlayer { public_key: Some(key(2)), address: Some("tsm-node2:9002".parse().unwrap()) };
@@ -174,6 +210,7 @@ mod tests {
             me: PlayerIndex(1),
             my_key: key(1),
             configured: [(PlayerIndex(2), two)].into(),
+            pipes: Pipes::default(),
             reject_conflicts: false,
         }
     }
@@ -241,7 +278,7 @@ mod tests {
     #[test]
     fn a_dynamic_player_of_higher_index_is_reached_at_the_address_that_the_session_gives() {
         let mut session = request(&[1, 3], &[(3, 53)]);
-        session.dynamic_addresses.insert(PlayerIndex(3), Address::new("phone", 9003));
+        session.dynamic_addresses.insert(PlayerIndex(3), at("phone", 9003));
         let routes = player_one().resolve(&session).unwrap().routes;
         assert_eq!(routes, [(PlayerIndex(3), Route::Dial(Address::new("phone", 9003)))]);
     }
@@ -249,7 +286,7 @@ mod tests {
     #[test]
     fn a_section_with_an_address_and_no_key_leaves_the_key_to_the_session() {
         let mut known = player_one();
-        let three = StaticPlayer { public_key: None, address: Some(Address::new("node3", 9003)) };
+        let three = StaticPlayer { public_key: None, address: Some(at("node3", 9003)) };
         known.configured.insert(PlayerIndex(3), three);
         let resolved = known.resolve(&request(&[1, 3], &[(3, 53)])).unwrap();
         assert_eq!(resolved.players.key(PlayerIndex(3)), Some(&key(53)));
@@ -259,9 +296,11 @@ mod tests {
     #[test]
     fn the_configured_address_wins_visibly() {
         let mut session = request(&[1, 2], &[]);
-        session.dynamic_addresses.insert(PlayerIndex(2), Address::new("elsewhere", 1));
+        session.dynamic_addresses.insert(PlayerIndex(2), at("elsewhere", 1));
         let resolved = player_one().resolve(&session).unwrap();
-        assert!(matches!(&resolved.routes[0].1, Route::Dial(address) if address.host == "tsm-node2"));
+        assert!(
+            matches!(&resolved.routes[0].1, Route::Dial(address) if *address == Address::new("tsm-node2", 9002))
+        );
         assert!(resolved.notices[0].contains("elsewhere"));
     }
 
@@ -271,5 +310,59 @@ mod tests {
         let failure = strict.resolve(&request(&[1, 2], &[(2, 51)])).unwrap_err();
         assert_eq!(failure.code, ErrorCode::PlayersConflictingKey);
         assert!(strict.resolve(&request(&[1, 2], &[(2, 2)])).unwrap().notices.is_empty());
+    }
+
+    /// What player 1 does about player 0 or 2.
+    fn route(peer: u16, reach: Option<Reach>, broker: bool) -> Result<Route, Failure> {
+        let pipes = Pipes { web_socket: false, broker };
+        KnownPlayers { pipes, ..player_one() }.route(PlayerIndex(peer), reach.as_ref())
+    }
+
+    #[test]
+    fn either_side_of_a_pair_dials_unless_neither_has_an_address() {
+        let there = Address::new("there", 1);
+        let reach = || Some(Reach::Dial(there.clone()));
+        assert_eq!(route(2, reach(), false).unwrap(), Route::Dial(there.clone()));
+        assert_eq!(route(2, Some(Reach::Incoming), false).unwrap(), Route::Wait);
+        // The other side of a pair whose lower index cannot dial.
+        assert_eq!(route(0, reach(), false).unwrap(), Route::Either(there.clone()));
+        assert_eq!(route(0, Some(Reach::Incoming), false).unwrap(), Route::Wait);
+        assert_eq!(route(0, None, false).unwrap(), Route::Wait);
+        assert_eq!(route(2, None, false).unwrap_err().code, ErrorCode::PlayersNoAddress);
+    }
+
+    #[test]
+    fn a_player_without_an_address_is_reached_by_the_broker_if_there_is_one() {
+        assert_eq!(route(2, None, true).unwrap(), Route::Dial(Address::broker()));
+        assert_eq!(route(0, None, true).unwrap(), Route::Wait);
+        let asked = Some(Reach::Dial(Address::broker()));
+        assert_eq!(route(0, asked, true).unwrap(), Route::Either(Address::broker()));
+        // What is said of a player counts more than the default.
+        assert_eq!(route(2, Some(at("there", 1)), true).unwrap(), Route::Dial(Address::new("there", 1)));
+        assert_eq!(route(2, Some(Reach::Incoming), true).unwrap(), Route::Wait);
+    }
+
+    #[test]
+    fn an_address_that_this_node_cannot_use_is_refused_by_name() {
+        for (address, missing) in [("broker://", "no message broker"), ("wss://there/", "WebSocket")] {
+            for peer in [0, 2] {
+                let failure = route(peer, Some(address.parse().unwrap()), false).unwrap_err();
+                assert_eq!(failure.code, ErrorCode::PlayersAddressUnusable);
+                assert_eq!(failure.players[0].player, PlayerIndex(peer));
+                let setting = format!("[Players.{peer}] Address");
+                assert!(failure.detail.contains(missing) && failure.detail.contains(&setting), "{failure}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_can_say_that_a_player_comes_by_itself() {
+        let mut session = request(&[1, 3], &[(3, 53)]);
+        session.dynamic_addresses.insert(PlayerIndex(3), Reach::Incoming);
+        assert_eq!(player_one().resolve(&session).unwrap().routes, [(PlayerIndex(3), Route::Wait)]);
+        let mut session = request(&[0, 1], &[(0, 50)]);
+        session.dynamic_addresses.insert(PlayerIndex(0), at("phone", 1));
+        let routes = player_one().resolve(&session).unwrap().routes;
+        assert_eq!(routes, [(PlayerIndex(0), Route::Either(Address::new("phone", 1)))]);
     }
 }

@@ -7,17 +7,21 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tsm_crypto::identity::Fingerprint;
 use tsm_protocols::{Abort, Class, Context, Outgoing, Step};
 use tsm_transport::{Lease, PeerStatus, ProcessId, Route, SendError};
-use tsm_types::{ErrorCode, Failure, PlayerIndex, Session, SessionId, SessionTag};
+use tsm_types::{ApplicationId, Difference, ErrorCode, Failure, PlayerIndex, Session, SessionId, SessionTag};
 use zeroize::Zeroizing;
 
 use crate::node::Inner;
 use crate::sessions::Inbound;
-use crate::wire::{EndFrame, Frame, RoundFrame};
+use crate::wire::{DisputedKey, EndFrame, Frame, RoundFrame};
 
 /// How often a session looks at its links while players are missing.
 const LOOK_AROUND: Duration = Duration::from_millis(100);
+
+/// Of many phones that wait as one player, how many a message shows.
+const MAX_STRANGERS_SHOWN: usize = 3;
 
 /// How long a session may wait and take.
 #[derive(Clone, Copy, Debug)]
@@ -46,14 +50,19 @@ pub(crate) struct Running {
     early: BTreeMap<(u8, u8, PlayerIndex), Vec<u8>>,
     /// Peers that already have their result and will say no more.
     finished: BTreeSet<PlayerIndex>,
+    /// Public keys that two players see differently, this one or others.
+    disputed: Vec<DisputedKey>,
     end: Option<EndFrame>,
     _leases: Vec<Lease>,
 }
 
 impl Running {
     /// Opens the session: registers it, makes sure of the links, and tells every peer.
+    ///
+    /// `application` is whose session it is; a set-up of a pair is nobody's.
     pub(crate) fn open(
         node: &Arc<Inner>,
+        application: Option<&ApplicationId>,
         session: Session,
         routes: Vec<(PlayerIndex, Route)>,
         limits: Limits,
@@ -62,15 +71,21 @@ impl Running {
         let context = Context::new(&session, me).ok_or_else(|| {
             Failure::new(ErrorCode::NodeFault, "this node does not take part in its own session")
         })?;
+        let tag = session.tag();
+        let inbox = node.sessions.open(&session, me, application, &node.tenants).inspect_err(|failure| {
+            // Of one that runs or ran here the other players need not hear again.
+            if failure.code != ErrorCode::SessionConflict {
+                node.refuse(&session.id, Some(tag), &session.players, failure);
+            }
+        })?;
         let mut leases = Vec::new();
         for (peer, route) in routes {
             leases.push(node.links.expect(context.key_of(peer), route));
         }
-        let tag = session.tag();
         let mut running = Running {
             node: node.clone(),
             tag,
-            inbox: node.sessions.open(&session)?,
+            inbox,
             limits,
             opened: Instant::now(),
             sent: Vec::new(),
@@ -79,6 +94,7 @@ impl Running {
             lost: BTreeMap::new(),
             early: BTreeMap::new(),
             finished: BTreeSet::new(),
+            disputed: Vec::new(),
             end: None,
             _leases: leases,
             context,
@@ -191,7 +207,8 @@ impl Running {
         self.end = Some(match &result {
             Ok(_) => self.end_frame(ErrorCode::SessionConflict, Vec::new(), Vec::new()),
             Err(failure) => {
-                let end = end_of(&self.session.id, Some(self.tag), failure);
+                let disputed = std::mem::take(&mut self.disputed);
+                let end = EndFrame { disputed, ..end_of(&self.session.id, Some(self.tag), failure) };
                 self.tell_everybody(&end);
                 end
             }
@@ -208,7 +225,14 @@ impl Running {
     }
 
     fn end_frame(&self, code: ErrorCode, players: Vec<PlayerIndex>, fields: Vec<String>) -> EndFrame {
-        EndFrame { id: self.session.id.clone(), tag: Some(self.tag), code: code.to_string(), players, fields }
+        EndFrame {
+            id: self.session.id.clone(),
+            tag: Some(self.tag),
+            code: code.to_string(),
+            players,
+            fields,
+            disputed: Vec::new(),
+        }
     }
 
     fn send_all(&mut self, phase: u8, round: u8, send: Vec<Outgoing>) -> Result<(), Failure> {
@@ -280,6 +304,8 @@ impl Running {
             Inbound::Opened { from, theirs } => {
                 let differences = self.session.differences(&theirs);
                 if !differences.is_empty() {
+                    let me = self.context.me();
+                    self.disputed = DisputedKey::between((me, &self.session), (from, &theirs));
                     return Err(Failure::disagreement(from, differences));
                 }
                 self.join(from);
@@ -357,7 +383,14 @@ impl Running {
         if !end.fields.is_empty() {
             detail += &format!(" Fields: {}.", end.fields.join(", "));
         }
+        // Of a peer's frame only what is a fingerprint or an index gets here; and no more than is honest.
+        let disputed = if end.checked_code().is_some() { end.disputed.as_slice() } else { &[] };
+        for key in disputed {
+            detail += &format!(" It shows the {key}.");
+        }
         let mut failure = Failure::new(code, detail).about(from, "ended the session");
+        failure.differences = disputed.iter().filter_map(|key| self.differs_here(key)).collect();
+        self.disputed = disputed.to_vec();
         for player in &end.players {
             if *player != from
                 && *player != self.context.me()
@@ -373,6 +406,21 @@ impl Running {
             }
         }
         Err(failure)
+    }
+
+    /// A key that others dispute, if one of them sees another than this node does.
+    fn differs_here(&self, disputed: &DisputedKey) -> Option<Difference> {
+        let ours = self.context.players().key(disputed.player).map(|key| key.fingerprint());
+        let theirs = disputed.seen.iter().find(|seen| seen.key != ours)?;
+        let show = |key: Option<Fingerprint>| {
+            key.map_or_else(|| "not in the session".to_owned(), |key| key.to_string())
+        };
+        Some(Difference {
+            field: "players".to_owned(),
+            player: Some(disputed.player),
+            ours: show(ours),
+            theirs: show(theirs.key),
+        })
     }
 
     /// When the session must look up if nothing happens.
@@ -451,14 +499,16 @@ impl Running {
             | PeerStatus::Waiting
             | PeerStatus::Unexpected => status.to_string(),
         };
-        for stranger in self.node.links.strangers() {
-            if stranger.player_index == player.0 {
-                note += &format!(
-                    "; a node that says it is player {player} is waiting with public key {}, this session names {}",
-                    stranger.fingerprint,
-                    key.fingerprint()
-                );
-            }
+        let (strangers, number) = self.node.links.strangers_as(player.0, MAX_STRANGERS_SHOWN);
+        for stranger in &strangers {
+            note += &format!(
+                "; a node that says it is player {player} is waiting with public key {}, this session names {}",
+                stranger.fingerprint,
+                key.fingerprint()
+            );
+        }
+        if number > strangers.len() {
+            note += &format!("; {} more say that they are player {player}", number - strangers.len());
         }
         note
     }
@@ -492,10 +542,11 @@ pub(crate) fn end_of(id: &SessionId, tag: Option<SessionTag>, failure: &Failure)
         code: code.to_string(),
         players: failure.players.iter().map(|concern| concern.player).collect(),
         fields: failure.differences.iter().map(field_name).collect(),
+        disputed: Vec::new(),
     }
 }
 
-fn field_name(difference: &tsm_types::Difference) -> String {
+fn field_name(difference: &Difference) -> String {
     match difference.player {
         Some(player) => format!("{}.{player}", difference.field),
         None => difference.field.clone(),

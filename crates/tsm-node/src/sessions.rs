@@ -4,29 +4,20 @@
 //! number, bytes and time, and are handed over when it is. Frames of a session that has ended get
 //! its end as an answer, so that nobody waits for a player that is gone.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Mutex;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 use tsm_transport::ProcessId;
-use tsm_types::{ErrorCode, Failure, PlayerIndex, PlayerKey, Session, SessionId, SessionTag};
+use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey, Session, SessionId, SessionTag};
 
+use crate::tenants::{Tenants, refusal};
+use crate::waiting::WaitingFrames;
 use crate::wire::{EndFrame, Frame, RoundFrame};
 
 /// Frames of one peer in one session, repetitions after broken links included. The longest
 /// protocol sends four.
 const MAX_FRAMES_PER_PEER: usize = 64;
-
-/// Frames of one peer that wait for a session to be opened here.
-const MAX_WAITING_FRAMES: usize = 512;
-
-/// Bytes of one peer that wait for a session to be opened here: some fifty sessions' first rounds.
-const MAX_WAITING_BYTES: usize = 4 << 20;
-
-/// Longest wait for a caller; longer than any sensible connect timeout.
-const WAITING_LIFETIME: Duration = Duration::from_secs(60);
 
 /// Ended sessions whose end is remembered.
 const MAX_ENDED: usize = 4096;
@@ -55,22 +46,28 @@ pub(crate) struct Sessions {
 #[derive(Default)]
 struct Inner {
     live: HashMap<SessionTag, Live>,
-    waiting: HashMap<PlayerKey, Waiting>,
+    /// The live sessions of each peer: what concerns one peer costs nothing for the sessions of others.
+    with_peer: HashMap<PlayerKey, OfPeer>,
+    of_application: HashMap<ApplicationId, usize>,
+    waiting: WaitingFrames,
     ended: HashMap<SessionTag, EndFrame>,
     ended_order: VecDeque<SessionTag>,
 }
 
+/// The live sessions of one peer.
+#[derive(Default)]
+struct OfPeer {
+    sessions: BTreeSet<(SessionId, SessionTag)>,
+    /// How many of them callers asked for.
+    asked_for: usize,
+}
+
 struct Live {
     session: Session,
+    application: Option<ApplicationId>,
     inbox: mpsc::UnboundedSender<Inbound>,
     /// The inbox is bounded by what each peer may put into it.
     received: BTreeMap<PlayerIndex, usize>,
-}
-
-#[derive(Default)]
-struct Waiting {
-    frames: VecDeque<(Instant, Frame)>,
-    bytes: usize,
 }
 
 /// What to answer to a frame.
@@ -82,11 +79,19 @@ impl Sessions {
     }
 
     /// Opens a session: from now on its frames arrive in the inbox, those that came early first.
-    pub(crate) fn open(&self, session: &Session) -> Result<mpsc::UnboundedReceiver<Inbound>, Failure> {
+    ///
+    /// `application` is whose it is; a set-up of a pair is nobody's, and not limited.
+    pub(crate) fn open(
+        &self,
+        session: &Session,
+        me: PlayerIndex,
+        application: Option<&ApplicationId>,
+        tenants: &Tenants,
+    ) -> Result<mpsc::UnboundedReceiver<Inbound>, Failure> {
         let tag = session.tag();
         let mut inner = self.lock();
-        if inner.live.len() >= self.max {
-            return Err(Failure::new(ErrorCode::SessionLimit, format!("{} sessions are running", self.max)));
+        if let Some(application) = application {
+            inner.within_limits(self.max, session, me, application, tenants)?;
         }
         if inner.live.contains_key(&tag) || inner.ended.contains_key(&tag) {
             return Err(Failure::new(
@@ -95,21 +100,21 @@ impl Sessions {
             ));
         }
         let (inbox, receiver) = mpsc::unbounded_channel();
-        let mut live = Live { session: session.clone(), inbox, received: BTreeMap::new() };
+        let application = application.cloned();
+        let mut live = Live { session: session.clone(), application, inbox, received: BTreeMap::new() };
         for (player, key) in session.players.iter() {
-            let early = inner.waiting.get_mut(key).map(|waiting| waiting.take(session, &tag));
-            for frame in early.into_iter().flatten() {
+            for frame in inner.waiting.take(key, session, &tag) {
                 live.deliver(player, frame);
             }
         }
-        inner.live.insert(tag, live);
+        inner.insert(tag, live);
         Ok(receiver)
     }
 
     /// Closes a session and remembers how it ended.
     pub(crate) fn close(&self, tag: SessionTag, end: EndFrame) {
         let mut inner = self.lock();
-        inner.live.remove(&tag);
+        inner.remove(&tag);
         if inner.ended.insert(tag, end).is_none() {
             inner.ended_order.push_back(tag);
         }
@@ -135,6 +140,7 @@ impl Sessions {
             Frame::End(end) => (Some(end.id.clone()), end.tag),
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }
+            | Frame::PairHeld { .. }
             | Frame::CertificateWanted { .. }
             | Frame::Certificate(_) => {
                 return None;
@@ -154,7 +160,7 @@ impl Sessions {
         if let Some(end) = tag.and_then(|tag| inner.ended.get(&tag)) {
             return matches!(frame, Frame::Open(_)).then(|| Frame::End(end.clone()));
         }
-        inner.waiting.entry(from.clone()).or_default().push(frame);
+        inner.waiting.push(from, frame);
         None
     }
 
@@ -170,12 +176,7 @@ impl Sessions {
 
     /// Forgets frames that have waited too long. To be called now and then.
     pub(crate) fn expire(&self) {
-        let now = Instant::now();
-        let mut inner = self.lock();
-        inner.waiting.retain(|_, waiting| {
-            waiting.expire(now);
-            !waiting.frames.is_empty()
-        });
+        self.lock().waiting.expire();
     }
 
     /// Number of running sessions.
@@ -185,11 +186,13 @@ impl Sessions {
 
     /// Number of frames that wait for a session to be opened here.
     pub(crate) fn waiting_frames(&self) -> usize {
-        self.lock().waiting.values().map(|waiting| waiting.frames.len()).sum()
+        self.lock().waiting.len()
     }
 
     fn tell_all(&self, peer: &PlayerKey, event: impl Fn(PlayerIndex) -> Inbound) {
-        for live in self.lock().live.values() {
+        let inner = self.lock();
+        for (_, tag) in inner.with_peer.get(peer).into_iter().flat_map(|of_peer| &of_peer.sessions) {
+            let Some(live) = inner.live.get(tag) else { continue };
             if let Some(player) = live.session.players.index_of(peer) {
                 // A closed inbox belongs to a session that is just ending.
                 let _ = live.inbox.send(event(player));
@@ -203,10 +206,72 @@ impl Sessions {
 }
 
 impl Inner {
+    /// Whether one session more is within what the node, the application and each tenant may have.
+    fn within_limits(
+        &self,
+        most: usize,
+        session: &Session,
+        me: PlayerIndex,
+        application: &ApplicationId,
+        tenants: &Tenants,
+    ) -> Result<(), Failure> {
+        for (player, key) in tenants.of(&session.players, me) {
+            let limit = tenants.limits.sessions;
+            if self.with_peer.get(key).is_some_and(|of_peer| of_peer.asked_for >= limit) {
+                return Err(refusal(ErrorCode::TenantSessionLimit, player, key, limit, "sessions in flight"));
+            }
+        }
+        if let Some(limit) = tenants.limits.sessions_of_application
+            && self.of_application.get(application).is_some_and(|number| *number >= limit)
+        {
+            let detail = format!("application {application} has {limit} sessions in flight at this node");
+            return Err(Failure::new(ErrorCode::ApplicationSessionLimit, detail));
+        }
+        if self.live.len() >= most {
+            return Err(Failure::new(ErrorCode::SessionLimit, format!("{most} sessions are running")));
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, tag: SessionTag, live: Live) {
+        let asked_for = usize::from(live.application.is_some());
+        for (_, key) in live.session.players.iter() {
+            let of_peer = self.with_peer.entry(key.clone()).or_default();
+            of_peer.sessions.insert((live.session.id.clone(), tag));
+            of_peer.asked_for += asked_for;
+        }
+        if let Some(application) = &live.application {
+            *self.of_application.entry(application.clone()).or_default() += 1;
+        }
+        self.live.insert(tag, live);
+    }
+
+    fn remove(&mut self, tag: &SessionTag) {
+        let Some(live) = self.live.remove(tag) else { return };
+        let asked_for = usize::from(live.application.is_some());
+        let place = (live.session.id.clone(), *tag);
+        for (_, key) in live.session.players.iter() {
+            let Some(of_peer) = self.with_peer.get_mut(key) else { continue };
+            of_peer.sessions.remove(&place);
+            of_peer.asked_for -= asked_for;
+            if of_peer.sessions.is_empty() {
+                self.with_peer.remove(key);
+            }
+        }
+        if let Some(application) = &live.application
+            && let Some(number) = self.of_application.get_mut(application)
+        {
+            *number -= 1;
+            if *number == 0 {
+                self.of_application.remove(application);
+            }
+        }
+    }
+
     fn live_with(&self, id: &SessionId, from: &PlayerKey) -> Option<SessionTag> {
-        let of_this_run =
-            |live: &&Live| live.session.id == *id && live.session.players.index_of(from).is_some();
-        self.live.values().find(of_this_run).map(|live| live.session.tag())
+        let sessions = &self.with_peer.get(from)?.sessions;
+        let mut of_this_id = sessions.range((id.clone(), SessionTag([0; 32]))..);
+        of_this_id.next().filter(|(other, _)| other == id).map(|(_, tag)| *tag)
     }
 }
 
@@ -224,64 +289,10 @@ impl Live {
             Frame::End(end) => Inbound::Ended { from, end },
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }
+            | Frame::PairHeld { .. }
             | Frame::CertificateWanted { .. }
             | Frame::Certificate(_) => return,
         };
         let _ = self.inbox.send(inbound);
-    }
-}
-
-impl Waiting {
-    /// The oldest frames make room for new ones.
-    fn push(&mut self, frame: Frame) {
-        self.expire(Instant::now());
-        self.bytes += frame_bytes(&frame);
-        self.frames.push_back((Instant::now(), frame));
-        while self.frames.len() > MAX_WAITING_FRAMES || self.bytes > MAX_WAITING_BYTES {
-            self.drop_oldest();
-        }
-    }
-
-    fn take(&mut self, session: &Session, tag: &SessionTag) -> Vec<Frame> {
-        let belongs = |frame: &Frame| match frame {
-            Frame::Open(theirs) => theirs.id == session.id,
-            Frame::Round(round) => round.tag == *tag,
-            Frame::End(end) => end.id == session.id,
-            Frame::PairWanted { .. }
-            | Frame::PairDropped { .. }
-            | Frame::CertificateWanted { .. }
-            | Frame::Certificate(_) => false,
-        };
-        let (taken, kept): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.frames).into_iter().partition(|(_, frame)| belongs(frame));
-        self.frames = kept;
-        self.bytes = self.frames.iter().map(|(_, frame)| frame_bytes(frame)).sum();
-        taken.into_iter().map(|(_, frame)| frame).collect()
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while self.frames.front().is_some_and(|(since, _)| now - *since > WAITING_LIFETIME) {
-            self.drop_oldest();
-        }
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some((_, frame)) = self.frames.pop_front() {
-            self.bytes = self.bytes.saturating_sub(frame_bytes(&frame));
-        }
-    }
-}
-
-/// What a waiting frame counts for.
-fn frame_bytes(frame: &Frame) -> usize {
-    const SMALL: usize = 4096;
-    match frame {
-        Frame::Round(round) => round.body.len(),
-        Frame::Open(_)
-        | Frame::End(_)
-        | Frame::PairWanted { .. }
-        | Frame::PairDropped { .. }
-        | Frame::CertificateWanted { .. }
-        | Frame::Certificate(_) => SMALL,
     }
 }

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use tsm_transport::Address;
-use tsm_types::PlayerKey;
+use tsm_types::{PlayerKey, Reach};
 
 /// Times and limits of the engine.
 #[derive(Clone, Debug)]
@@ -24,8 +23,43 @@ pub struct Settings {
     /// Whether static players are dialled when the node starts and for as long as it runs, or only
     /// for sessions.
     pub keep_links: bool,
+    /// The least length of a derivation path: shorter ones, such as the key itself, are refused.
+    pub min_chain_path_length: usize,
+    /// Derived keys kept in memory, over all applications.
+    pub derived_keys: usize,
+    /// What one dynamic player, and one application, may take of this node.
+    pub tenants: TenantLimits,
+    /// What links may cost; those of a [`LinkedNode`](crate::LinkedNode).
+    pub links: tsm_transport::Limits,
     /// Which operations are enabled.
     pub features: Features,
+}
+
+/// What one dynamic player, and one application, may take of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TenantLimits {
+    /// Sessions in flight of one dynamic player.
+    pub sessions: usize,
+    /// Sessions in flight of one application, if they are limited.
+    pub sessions_of_application: Option<usize>,
+    /// Keys of which one dynamic player holds a share, as this node has them.
+    pub keys: usize,
+    /// Peers with which state for signatures is kept at the same time; some 20 kB each.
+    pub pairs: usize,
+    /// How long such a state stays after the last session with a peer whose link is down.
+    pub pair_idle: Duration,
+}
+
+impl Default for TenantLimits {
+    fn default() -> Self {
+        TenantLimits {
+            sessions: 256,
+            sessions_of_application: None,
+            keys: 1000,
+            pairs: 16 * 1024,
+            pair_idle: Duration::from_secs(600),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -38,6 +72,10 @@ impl Default for Settings {
             outcome_lifetime: Duration::from_secs(600),
             reject_conflicting_dynamic_keys: false,
             keep_links: true,
+            min_chain_path_length: 0,
+            derived_keys: 1024,
+            tenants: TenantLimits::default(),
+            links: tsm_transport::Limits::default(),
             features: Features::ALL,
         }
     }
@@ -52,13 +90,16 @@ pub struct Features {
     pub sign: bool,
     /// Reading public keys.
     pub public_key: bool,
+    /// Reading chain codes.
+    pub chain_code: bool,
 }
 
 impl Features {
     /// Everything that is built.
-    pub const ALL: Features = Features { generate_key: true, sign: true, public_key: true };
+    pub const ALL: Features = Features { generate_key: true, sign: true, public_key: true, chain_code: true };
     /// Nothing.
-    pub const NONE: Features = Features { generate_key: false, sign: false, public_key: false };
+    pub const NONE: Features =
+        Features { generate_key: false, sign: false, public_key: false, chain_code: false };
 }
 
 /// What the configuration says of another player. A player without an entry, or without a key in
@@ -67,6 +108,6 @@ impl Features {
 pub struct StaticPlayer {
     /// Its public key.
     pub public_key: Option<PlayerKey>,
-    /// Where it listens; needed by the player of lower index, which connects.
-    pub address: Option<Address>,
+    /// How it is reached; needed by the player of lower index, which connects.
+    pub address: Option<Reach>,
 }

@@ -3,7 +3,10 @@
 //! The sender of a frame is the peer that the link proved; no frame says who sent it. Decoding is
 //! exact: unknown variants and trailing bytes are refused.
 
+use std::collections::BTreeSet;
+
 use borsh::{BorshDeserialize, BorshSerialize};
+use tsm_crypto::identity::Fingerprint;
 use tsm_protocols::SignedCertificate;
 use tsm_types::{ErrorCode, PlayerIndex, Session, SessionId, SessionTag};
 
@@ -36,6 +39,13 @@ pub(crate) enum Frame {
     },
     /// A complete certificate.
     Certificate(SignedCertificate),
+    /// "I hold this state for the two of us."
+    PairHeld {
+        /// Which one.
+        id: [u8; 32],
+        /// Whether the sender asks if the receiver does.
+        asks: bool,
+    },
 }
 
 /// A protocol message. Its tag says for which session, so an equal tag is also agreement.
@@ -70,9 +80,55 @@ pub(crate) struct EndFrame {
     pub players: Vec<PlayerIndex>,
     /// The fields that the sender saw two callers disagree about.
     pub fields: Vec<String>,
+    /// The public keys among them.
+    pub disputed: Vec<DisputedKey>,
 }
 
-/// More players or fields than this in an [`EndFrame`] are not honest.
+/// A player's public key, as two players see it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct DisputedKey {
+    /// Whose it is.
+    pub player: PlayerIndex,
+    /// What the two see.
+    pub seen: [SeenKey; 2],
+}
+
+/// A public key as one player sees it.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub(crate) struct SeenKey {
+    /// Who sees it so.
+    pub by: PlayerIndex,
+    /// `None` where its session does not have the player.
+    pub key: Option<Fingerprint>,
+}
+
+impl DisputedKey {
+    /// The public keys in which the sessions of two players differ.
+    pub(crate) fn between(one: (PlayerIndex, &Session), other: (PlayerIndex, &Session)) -> Vec<Self> {
+        let everybody: BTreeSet<PlayerIndex> =
+            one.1.players.indices().chain(other.1.players.indices()).collect();
+        let seen = |player, (by, session): (PlayerIndex, &Session)| SeenKey {
+            by,
+            key: session.players.key(player).map(|key| key.fingerprint()),
+        };
+        let pairs = everybody.into_iter().map(|player| (player, [seen(player, one), seen(player, other)]));
+        let differ = pairs.filter(|(_, [one, other])| one.key != other.key);
+        differ.map(|(player, seen)| DisputedKey { player, seen }).collect()
+    }
+}
+
+impl std::fmt::Display for DisputedKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let show = |seen: &SeenKey| {
+            let key = seen.key.map_or_else(|| "not in the session".to_owned(), |key| key.to_string());
+            format!("{key} at player {}", seen.by)
+        };
+        let [one, other] = &self.seen;
+        write!(f, "public key of player {}: {}, {}", self.player, show(one), show(other))
+    }
+}
+
+/// More players, fields or keys than this in an [`EndFrame`] are not honest.
 const MAX_END_ITEMS: usize = 64;
 
 /// Longest code or field name in an [`EndFrame`].
@@ -83,7 +139,8 @@ impl EndFrame {
     pub(crate) fn checked_code(&self) -> Option<ErrorCode> {
         let short =
             |text: &String| text.len() <= MAX_END_TEXT_BYTES && text.bytes().all(|b| b.is_ascii_graphic());
-        let bounded = self.players.len() <= MAX_END_ITEMS && self.fields.len() <= MAX_END_ITEMS;
+        let lengths = [self.players.len(), self.fields.len(), self.disputed.len()];
+        let bounded = lengths.iter().all(|length| *length <= MAX_END_ITEMS);
         (bounded && self.fields.iter().all(short)).then(|| ErrorCode::from_code(&self.code)).flatten()
     }
 }
@@ -144,7 +201,7 @@ pub(crate) mod tests {
             key_id: KeyId::new("key1").unwrap(),
             epoch: Epoch(0),
             certificate: [1; 32],
-            path: vec![],
+            path: tsm_types::DerivationPath::ROOT,
             digest: Digest::new([7; 32], CurveId::Secp256k1).unwrap(),
         };
         let generate = Operation::GenerateKey {
@@ -158,6 +215,13 @@ pub(crate) mod tests {
             code: ErrorCode::SessionDisagreement.to_string(),
             players: vec![PlayerIndex(2)],
             fields: vec!["players.0".to_owned()],
+            disputed: vec![DisputedKey {
+                player: PlayerIndex(0),
+                seen: [
+                    SeenKey { by: PlayerIndex(1), key: Some(Fingerprint([3; 32])) },
+                    SeenKey { by: PlayerIndex(2), key: None },
+                ],
+            }],
         };
         vec![
             ("open_sign", Frame::Open(session(sign))),
@@ -177,6 +241,7 @@ pub(crate) mod tests {
             ("pair_dropped", Frame::PairDropped { id: [6; 32] }),
             ("certificate_wanted", Frame::CertificateWanted { digest: [7; 32] }),
             ("certificate", Frame::Certificate(certificate())),
+            ("pair_held", Frame::PairHeld { id: [6; 32], asks: true }),
         ]
     }
 
@@ -198,7 +263,7 @@ pub(crate) mod tests {
             }
             assert!(Frame::decode(&[&bytes[..], &[0]].concat()).is_none(), "{name}");
         }
-        assert!(Frame::decode(&[7]).is_none(), "no such variant");
+        assert!(Frame::decode(&[8]).is_none(), "no such variant");
     }
 
     #[test]
@@ -209,7 +274,13 @@ pub(crate) mod tests {
             code: "session.cancelled".to_owned(),
             players: vec![],
             fields: vec![],
+            disputed: vec![],
         };
+        let key = DisputedKey {
+            player: PlayerIndex(0),
+            seen: [1, 2].map(|by| SeenKey { by: PlayerIndex(by), key: None }),
+        };
+        assert_eq!(EndFrame { disputed: vec![key; 65], ..good() }.checked_code(), None);
         assert_eq!(good().checked_code(), Some(ErrorCode::SessionCancelled));
         assert_eq!(EndFrame { code: "no.such".to_owned(), ..good() }.checked_code(), None);
         assert_eq!(EndFrame { fields: vec!["a\nb".to_owned()], ..good() }.checked_code(), None);

@@ -104,7 +104,9 @@ impl SignedCertificate {
     }
 }
 
-/// One holder's share of a key.
+/// One holder's share of a key. Only [`KeyShare::new`] and the key generation make one: both know
+/// that the secret fits the certificate.
+#[non_exhaustive]
 pub struct KeyShare {
     /// What is public about the key.
     pub certificate: Certificate,
@@ -125,9 +127,15 @@ impl fmt::Debug for KeyShare {
 }
 
 impl KeyShare {
-    /// Whether the secret belongs to the certificate: x_j·G = X_j. Checked whenever a share is
-    /// loaded, so that a stale or mixed-up share is noticed before it is used (rule S-80).
-    pub fn is_consistent(&self) -> bool {
+    /// A share as it was stored. `None` if the secret does not belong to the certificate, which is
+    /// checked here and nowhere else: a stale or mixed-up share is never used (rule S-80).
+    pub fn new(certificate: Certificate, holder: PlayerIndex, secret: Secret<Vec<u8>>) -> Option<Self> {
+        let share = KeyShare { certificate, holder, secret };
+        share.is_consistent().then_some(share)
+    }
+
+    /// x_j·G = X_j.
+    fn is_consistent(&self) -> bool {
         let Some(place) = self.certificate.holders.indices().position(|player| player == self.holder) else {
             return false;
         };

@@ -20,6 +20,7 @@
 
 pub mod abort;
 pub mod context;
+pub mod derived;
 pub mod ecdsa;
 pub mod echo;
 pub mod key;
@@ -33,6 +34,7 @@ mod polynomial;
 
 pub use abort::{Abort, Class};
 pub use context::Context;
+pub use derived::DerivedKey;
 pub use key::{Certificate, KeyShare, SignedCertificate};
 pub use per_peer::PerPeer;
 pub use round::{Outgoing, Pending, Round, Step};

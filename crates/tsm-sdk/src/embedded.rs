@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Settings};
+use tsm_transport::Listen;
 use tsm_types::{PlayerIndex, PlayerKey};
 
 use crate::client::Client;
@@ -57,7 +58,8 @@ impl EmbeddedNode {
         let public_key = identity.public().clone();
         let store = database.open().await.map_err(StartError::Store)?;
         let settings = Settings { keep_links: false, ..settings };
-        let parts = LinkedParts { player, identity, players, listen, store, settings };
+        let listeners = listen.map(Listen::Tcp).into_iter().collect();
+        let parts = LinkedParts { player, identity, players, listeners, broker: None, store, settings };
         let node = LinkedNode::start(parts).map_err(StartError::Links)?;
         let mpc_address = node.mpc_address();
         let in_process = Arc::new(InProcess::new(node.node().clone(), application));

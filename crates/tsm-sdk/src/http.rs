@@ -10,11 +10,11 @@ use reqwest::{Method, Response, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tsm_types::api::{
-    AUTHORIZATION_SCHEME, GenerateKeyBody, KeyReply, KeysReply, Problem, ReadyReply, SignBody, SignReply,
-    VersionReply,
+    AUTHORIZATION_SCHEME, ChainCodeReply, GenerateKeyBody, KeyReply, KeysReply, Problem, ReadyReply,
+    SignBody, SignReply, VersionReply,
 };
-use tsm_types::request::{KeyInfo, Signed};
-use tsm_types::{ErrorCode, Failure, KeyId};
+use tsm_types::request::{ChainCode, KeyInfo, Signed};
+use tsm_types::{DerivationPath, ErrorCode, Failure, KeyId};
 
 use crate::configuration::{Configuration, NodeUrl};
 use crate::node::Node;
@@ -84,9 +84,14 @@ impl Node for RemoteNode {
         Signed::try_from(reply).map_err(|failure| self.at(failure))
     }
 
-    async fn key_info(&self, key_id: &KeyId) -> Result<KeyInfo, Failure> {
-        let reply: KeyReply = self.call(Call::get(&format!("/v1/ecdsa/keys/{key_id}/public-key"))).await?;
+    async fn key_info(&self, key_id: &KeyId, path: &DerivationPath) -> Result<KeyInfo, Failure> {
+        let reply: KeyReply = self.call(at_path(key_id, "public-key", path)).await?;
         KeyInfo::try_from(reply).map_err(|failure| self.at(failure))
+    }
+
+    async fn chain_code(&self, key_id: &KeyId, path: &DerivationPath) -> Result<ChainCode, Failure> {
+        let reply: ChainCodeReply = self.call(at_path(key_id, "chain-code", path)).await?;
+        ChainCode::try_from(reply).map_err(|failure| self.at(failure))
     }
 
     async fn list_keys(&self) -> Result<Vec<String>, Failure> {
@@ -102,6 +107,10 @@ impl Node for RemoteNode {
     fn at(&self, failure: Failure) -> Failure {
         Failure { detail: format!("{}: {}", self.url, failure.detail), ..failure }
     }
+}
+
+fn at_path(key_id: &KeyId, resource: &str, path: &DerivationPath) -> Call {
+    Call::get(&format!("/v1/ecdsa/keys/{key_id}/{resource}?derivation_path={path}"))
 }
 
 /// Longer than the session can take, so that the node's own reason arrives first.

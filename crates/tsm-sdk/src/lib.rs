@@ -41,6 +41,13 @@
 //! # }
 //! ```
 //!
+//! # Keys below a key
+//!
+//! `sign`, `public_key` and `chain_code` take a path: `&[44, 0, 1]` is the key at `m/44/0/1`, derived as
+//! in BIP 32 on secp256k1, and by a scheme of our own on the other curves. With a key's chain code,
+//! [`ecdsa::derive_public_key`] does it without a node, and [`ecdsa::ExtendedPublicKey`] writes the
+//! xpub that wallets read. Whoever has a public key and its chain code sees all keys below.
+//!
 //! # A node inside an app
 //!
 //! With the feature `embedded`, an app runs a node of its own: an `EmbeddedNode` has its own key and

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tsm_types::api::{GenerateKeyBody, ReadyReply, SignBody, VersionReply};
-use tsm_types::request::{KeyInfo, Signed};
-use tsm_types::{Failure, KeyId};
+use tsm_types::request::{ChainCode, KeyInfo, Signed};
+use tsm_types::{DerivationPath, Failure, KeyId};
 
 /// A node: at a URL (`http`), or in this process (`embedded`).
 ///
@@ -26,7 +26,9 @@ pub(crate) trait Node: fmt::Debug + Send + Sync {
 
     async fn sign(&self, body: SignBody, timeout: Option<Duration>) -> Result<Signed, Failure>;
 
-    async fn key_info(&self, key_id: &KeyId) -> Result<KeyInfo, Failure>;
+    async fn key_info(&self, key_id: &KeyId, path: &DerivationPath) -> Result<KeyInfo, Failure>;
+
+    async fn chain_code(&self, key_id: &KeyId, path: &DerivationPath) -> Result<ChainCode, Failure>;
 
     async fn list_keys(&self) -> Result<Vec<String>, Failure>;
 

@@ -94,8 +94,14 @@ impl SessionConfig {
         Self::new(session_id, 0..count, BTreeMap::new())
     }
 
-    /// Where players listen (`tcp://host:port`), for nodes that would have to connect to them and
-    /// whose configuration does not say where.
+    /// The same players under another session ID.
+    #[must_use]
+    pub fn with_session_id(self, session_id: SessionId) -> Self {
+        SessionConfig { session_id, ..self }
+    }
+
+    /// How players are reached, for nodes whose configuration does not say: `tcp://host:port`, or
+    /// `incoming` for a player that connects to the node.
     #[must_use]
     pub fn with_dynamic_addresses(self, dynamic_addresses: BTreeMap<u16, String>) -> Self {
         SessionConfig { dynamic_addresses, ..self }

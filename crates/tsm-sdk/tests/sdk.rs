@@ -82,7 +82,16 @@ async fn the_other_calls_go_there_and_back() {
     let client = client(&server.url(), KEY_OF_B);
     let public_key = client.ecdsa().public_key("key1", &[]).await.unwrap();
     assert_eq!(public_key.der(), fake_node::public_key(CurveId::Secp256k1));
-    assert_eq!(client.ecdsa().key_info("key1").await.unwrap().players, [0, 1]);
+    assert_eq!(client.ecdsa().chain_code("key1", &[44, 0]).await, Ok([2; 32]));
+    client.ecdsa().key_info("key1", &[44, 0, 7]).await.unwrap();
+    let calls = server.node.take_calls();
+    assert!(
+        matches!(&calls[..], [
+        (_, Call::PublicKey(_, root)), (_, Call::ChainCode(_, account)), (_, Call::PublicKey(_, address)),
+    ] if root.is_empty() && **account == [44, 0] && **address == [44, 0, 7]),
+        "{calls:?}"
+    );
+    assert_eq!(client.ecdsa().key_info("key1", &[]).await.unwrap().players, [0, 1]);
     assert_eq!(client.key_management().list_keys().await.unwrap(), ["keyOfb"]);
     client.key_management().delete_key_share("key1").await.unwrap();
     let version = client.version().await.unwrap();
@@ -143,11 +152,16 @@ async fn impossible_arguments_are_refused() {
     assert_eq!(generate(zero, 1).await, ErrorCode::RequestInvalidField);
     let short = client.ecdsa().sign(&session(), "key1", &[], &[7; 31]).await.map(|_| ());
     assert_eq!(code(short), ErrorCode::DigestInvalid);
-    let path = client.ecdsa().public_key("key1", &[1]).await.map(|_| ());
-    assert_eq!(code(path), ErrorCode::PathUnsupported);
+    for (path, expected) in [(vec![1 << 31], ErrorCode::PathHardened), (vec![0; 51], ErrorCode::PathInvalid)]
+    {
+        let ecdsa = client.ecdsa();
+        assert_eq!(code(ecdsa.public_key("key1", &path).await.map(|_| ())), expected);
+        assert_eq!(code(ecdsa.chain_code("key1", &path).await.map(|_| ())), expected);
+        assert_eq!(code(ecdsa.sign(&session(), "key1", &path, &[7; 32]).await.map(|_| ())), expected);
+    }
     for id in ["../keys", "a/b", "", "a?b"] {
         assert_eq!(code(client.key_management().delete_key_share(id).await), ErrorCode::RequestInvalidField);
-        let info = client.ecdsa().key_info(id).await.map(|_| ());
+        let info = client.ecdsa().key_info(id, &[]).await.map(|_| ());
         assert_eq!(code(info), ErrorCode::RequestInvalidField);
     }
     assert_eq!(server.node.take_calls(), []);

@@ -23,11 +23,13 @@ use axum::http::{Method, Uri};
 use axum::middleware;
 use axum::routing::{delete, get, post};
 use tsm_types::api::MAX_BODY_BYTES;
-use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey};
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey};
 
 use crate::auth::ApiKeys;
-use problem::Refusal;
+pub(crate) use login::presented_key;
+pub(crate) use problem::Refusal;
+pub(crate) use status::version_reply;
 
 pub use trace::REQUEST_ID_HEADER;
 
@@ -47,8 +49,21 @@ pub trait NodeApi: Send + Sync + 'static {
     /// Makes this node's part of a signature together with the session's other players.
     async fn sign(&self, application: &ApplicationId, request: SignEcdsa) -> Result<Signed, Failure>;
 
-    /// What is public of a key.
-    async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure>;
+    /// What is public of a key, with the public key at this path.
+    async fn public_key(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<KeyInfo, Failure>;
+
+    /// The chain code at this path.
+    async fn chain_code(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<ChainCode, Failure>;
 
     /// The keys that this node holds shares of.
     async fn list_keys(&self, application: &ApplicationId) -> Result<Vec<KeyId>, Failure>;
@@ -81,6 +96,7 @@ pub fn router(node: Arc<dyn NodeApi>, api_keys: Arc<ApiKeys>) -> Router {
         .route("/v1/ecdsa/generate-key", post(ecdsa::generate_key))
         .route("/v1/ecdsa/sign", post(ecdsa::sign))
         .route("/v1/ecdsa/keys/{key_id}/public-key", get(ecdsa::public_key))
+        .route("/v1/ecdsa/keys/{key_id}/chain-code", get(ecdsa::chain_code))
         .route("/v1/keys", get(keys::list))
         .route("/v1/keys/{key_id}", delete(keys::delete_share))
         .method_not_allowed_fallback(method_not_allowed)
@@ -108,4 +124,4 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Refusal {
 }
 
 /// How much of what a caller wrote is repeated to it.
-const MAX_ECHO_CHARACTERS: usize = 200;
+pub(crate) const MAX_ECHO_CHARACTERS: usize = 200;

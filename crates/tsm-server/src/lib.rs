@@ -4,6 +4,8 @@
 //! a node that serves; [`api`] is what SDKs talk to (`docs/openapi.json`); [`auth`] says who may.
 
 pub mod api;
+mod management;
+mod metrics;
 mod running;
 pub mod server;
 

@@ -12,18 +12,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tsm_node::{LinkedNode, LinkedParts, Node};
 use tsm_storage::{SealedStore, Sqlite, StoreError, Stretch};
-use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Failure, KeyId, PlayerIndex};
+use tsm_transport::Listen;
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex};
 
 use crate::api::{About, NodeApi};
 use crate::config::NodeConfig;
-use crate::server;
+use crate::{management, server};
 
 /// A running node. Stops when [`stop`](Self::stop) is called.
 pub struct RunningNode {
     inside: LinkedNode,
     sdk_address: SocketAddr,
-    api: JoinHandle<()>,
+    management_address: Option<SocketAddr>,
+    servers: Vec<JoinHandle<()>>,
     stopping: CancellationToken,
 }
 
@@ -36,6 +38,8 @@ pub enum StartError {
     Links(tsm_transport::StartError),
     /// The port for SDKs.
     Listen(SocketAddr, io::Error),
+    /// The port for those who watch the node.
+    ListenManagement(SocketAddr, io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -50,6 +54,11 @@ impl fmt::Display for StartError {
             StartError::Listen(address, error) => write!(
                 f,
                 "cannot listen for SDKs on {address}: {error}; choose another [SDKServer] Port or stop what uses it"
+            ),
+            StartError::ListenManagement(address, error) => write!(
+                f,
+                "cannot listen for management on {address}: {error}; choose another [ManagementServer] Port or stop what \
+                 uses it"
             ),
         }
     }
@@ -66,19 +75,39 @@ impl RunningNode {
     /// Starts a node whose database, if it is new, gets its own cost of stretching the password.
     #[doc(hidden)]
     pub async fn start_with(config: NodeConfig, stretch: Stretch) -> Result<Self, StartError> {
-        let settings = config.session.settings(&config.ecdsa);
-        let NodeConfig { player, identity, players, mpc_listen, sdk_listen, database, api_keys, .. } = config;
+        let settings = config.session.settings(&config.ecdsa, &config.derivation, &config.tenants);
+        let NodeConfig {
+            player,
+            identity,
+            players,
+            mpc_listen,
+            sdk_listen,
+            management,
+            database,
+            api_keys,
+            ..
+        } = config;
         let sqlite = Sqlite::new(database.data_source.expose()).map_err(StartError::Store)?;
         let store =
             SealedStore::open(&sqlite, database.master_password, stretch).await.map_err(StartError::Store)?;
         let listener =
             TcpListener::bind(sdk_listen).await.map_err(|error| StartError::Listen(sdk_listen, error))?;
         let sdk_address = listener.local_addr().map_err(|error| StartError::Listen(sdk_listen, error))?;
+        let management = match management {
+            None => None,
+            Some(management) => {
+                let failed = |error| StartError::ListenManagement(management.listen, error);
+                let listener = TcpListener::bind(management.listen).await.map_err(failed)?;
+                let address = listener.local_addr().map_err(failed)?;
+                Some((management, listener, address))
+            }
+        };
         let inside = LinkedNode::start(LinkedParts {
             player: PlayerIndex(player),
             identity,
             players: players.into_iter().map(|(index, player)| (PlayerIndex(index), player)).collect(),
-            listen: mpc_listen,
+            listeners: mpc_listen.map(Listen::Tcp).into_iter().collect(),
+            broker: None,
             store,
             settings,
         })
@@ -86,13 +115,24 @@ impl RunningNode {
         let stopping = CancellationToken::new();
         let shutdown = stopping.clone().cancelled_owned();
         let node = Arc::new(inside.node().clone());
-        let api = tokio::spawn(server::serve(listener, node, Arc::new(api_keys), shutdown));
-        Ok(RunningNode { inside, sdk_address, api, stopping })
+        let mut servers = vec![tokio::spawn(server::serve(listener, node, Arc::new(api_keys), shutdown))];
+        let management_address = management.as_ref().map(|(_, _, address)| *address);
+        if let Some((management, listener, _)) = management {
+            let router = management::router(inside.node().clone(), management.access, management.prometheus);
+            let shutdown = stopping.clone().cancelled_owned();
+            servers.push(tokio::spawn(server::serve_management(listener, router, shutdown)));
+        }
+        Ok(RunningNode { inside, sdk_address, management_address, servers, stopping })
     }
 
     /// Where SDKs reach the node.
     pub fn sdk_address(&self) -> SocketAddr {
         self.sdk_address
+    }
+
+    /// Where the node is watched, if it is.
+    pub fn management_address(&self) -> Option<SocketAddr> {
+        self.management_address
     }
 
     /// Where players of lower index reach the node, if it listens.
@@ -110,8 +150,10 @@ impl RunningNode {
         // First the sessions: their callers are told through the API.
         self.inside.node().stop().await;
         self.stopping.cancel();
-        if let Err(error) = self.api.await {
-            tracing::error!(%error, "the API ended in a panic");
+        for server in self.servers {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "a server ended in a panic");
+            }
         }
         self.inside.stop().await;
     }
@@ -131,8 +173,22 @@ impl NodeApi for Node {
         Node::sign(self, application, request).await
     }
 
-    async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure> {
-        Node::public_key(self, application, key_id).await
+    async fn public_key(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<KeyInfo, Failure> {
+        Node::public_key(self, application, key_id, path).await
+    }
+
+    async fn chain_code(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<ChainCode, Failure> {
+        Node::chain_code(self, application, key_id, path).await
     }
 
     async fn list_keys(&self, application: &ApplicationId) -> Result<Vec<KeyId>, Failure> {

@@ -21,6 +21,9 @@ use crate::auth::ApiKeys;
 /// the node's sessions, of which there are far fewer.
 pub const MAX_CONNECTIONS: usize = 1024;
 
+/// The same at the management port, where a few probes and scrapers call.
+const MAX_MANAGEMENT_CONNECTIONS: usize = 32;
+
 /// How long a connection may stay without a complete request head, whether it is slow or idle.
 pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -42,12 +45,20 @@ pub async fn serve(
     api_keys: Arc<ApiKeys>,
     shutdown: impl Future<Output = ()>,
 ) {
-    let limits = Limits {
-        connections: MAX_CONNECTIONS,
-        head_read_timeout: HEAD_READ_TIMEOUT,
-        shutdown_grace: SHUTDOWN_GRACE,
-    };
-    serve_within(limits, listener, api::router(node, api_keys), shutdown).await;
+    serve_within(limits(MAX_CONNECTIONS), listener, api::router(node, api_keys), shutdown).await;
+}
+
+/// The same for those who watch the node.
+pub(crate) async fn serve_management(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) {
+    serve_within(limits(MAX_MANAGEMENT_CONNECTIONS), listener, router, shutdown).await;
+}
+
+fn limits(connections: usize) -> Limits {
+    Limits { connections, head_read_timeout: HEAD_READ_TIMEOUT, shutdown_grace: SHUTDOWN_GRACE }
 }
 
 #[derive(Clone, Copy)]

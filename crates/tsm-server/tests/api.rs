@@ -17,6 +17,9 @@ use tsm_types::api::{GenerateKeyBody, MAX_BODY_BYTES, SignBody};
 use tsm_types::request::{GenerateKey, SignEcdsa};
 use tsm_types::{Difference, ErrorCode, Failure, PlayerIndex};
 
+/// The first step that only a whole private key could take.
+const HARDENED: u32 = 1 << 31;
+
 const JSON: &str = "Content-Type: application/json";
 const LOGIN_A: &str = "Authorization: APIKey api-key-of-a";
 const LOGIN_B: &str = "Authorization: APIKey api-key-of-b";
@@ -129,7 +132,7 @@ async fn good_answer(server: &FakeServer, method: &str, path: &str) -> Answer {
 async fn every_described_operation_answers_as_described() {
     let (server, description) = (FakeServer::start().await, description());
     let operations = operations(&description);
-    assert_eq!(operations.len(), 8);
+    assert_eq!(operations.len(), 9);
     for (method, path, _) in operations {
         let answer = good_answer(&server, &method, &path).await;
         assert!((200..300).contains(&answer.status), "{method} {path}: {answer:?}");
@@ -189,7 +192,11 @@ fn the_described_errors_are_the_catalogue() {
 #[test]
 fn every_status_names_its_codes() {
     let description = description();
-    let only_made_by_sdks = [
+    // By SDKs, by the management port, and in logs alone.
+    let not_of_this_api = [
+        ErrorCode::AuthenticationForbidden,
+        ErrorCode::TenantLinkLimit,
+        ErrorCode::HandshakeLimit,
         ErrorCode::PartialsInvalid,
         ErrorCode::SignatureInvalid,
         ErrorCode::NodeUnreachable,
@@ -203,7 +210,7 @@ fn every_status_names_its_codes() {
         .collect();
     for code in ErrorCode::ALL {
         let named = texts.iter().filter(|text| text.contains(&format!("`{code}`"))).count();
-        assert_eq!(named, usize::from(!only_made_by_sdks.contains(code)), "{code}");
+        assert_eq!(named, usize::from(!not_of_this_api.contains(code)), "{code}");
     }
 }
 
@@ -290,6 +297,20 @@ async fn s103_applications_see_their_own_keys_only() {
 }
 
 #[tokio::test]
+async fn s91_a_request_has_no_place_for_a_tweak_or_a_derived_key() {
+    let server = FakeServer::start().await;
+    for field in ["tweak", "derived_public_key", "chain_code", "public_key"] {
+        let mut body = sign_body();
+        body[field] = json!(BASE64.encode([1; 32]));
+        let answer = post(&server, "/v1/ecdsa/sign", &body).await;
+        assert_eq!(answer.code(), "request.invalid_field", "{field}");
+        let query = format!("/v1/ecdsa/keys/key1/public-key?{field}=AQ");
+        assert_eq!(get(&server, &query).await.code(), "request.invalid_field", "{field}");
+    }
+    assert_eq!(server.node.take_calls(), []);
+}
+
+#[tokio::test]
 async fn readiness_says_why_not() {
     let (server, description) = (FakeServer::start().await, description());
     server.node.set_not_ready(&["the database is locked"]);
@@ -309,21 +330,55 @@ async fn the_version_names_the_node() {
 }
 
 #[tokio::test]
-async fn a_derivation_path_other_than_the_empty_one_is_refused() {
+async fn a_derivation_path_in_a_query_reaches_the_node_as_it_was_written() {
     let server = FakeServer::start().await;
-    let path = "/v1/ecdsa/keys/key1/public-key";
-    for query in ["", "?", "?derivation_path", "?derivation_path="] {
-        assert_eq!(get(&server, &format!("{path}{query}")).await.status, 200, "{query}");
+    for (query, steps) in [
+        ("", &[][..]),
+        ("?", &[]),
+        ("?derivation_path", &[]),
+        ("?derivation_path=", &[]),
+        ("?derivation_path=m", &[]),
+        ("?derivation_path=0", &[0]),
+        ("?derivation_path=m/44/0/1", &[44, 0, 1]),
+        ("?derivation_path=m%2F44%2f0", &[44, 0]),
+        ("?derivation_path=2147483647", &[2_147_483_647]),
+    ] {
+        let answer = get(&server, &format!("/v1/ecdsa/keys/key1/public-key{query}")).await;
+        assert_eq!(answer.status, 200, "{query}");
+        let answer = get(&server, &format!("/v1/ecdsa/keys/key1/chain-code{query}")).await;
+        assert_eq!(answer.json(), json!({ "chain_code": BASE64.encode([steps.len() as u8; 32]) }), "{query}");
+        let calls = server.node.take_calls();
+        let [(_, Call::PublicKey(_, public_key)), (_, Call::ChainCode(_, chain_code))] = calls.as_slice()
+        else {
+            panic!("{calls:?}");
+        };
+        assert_eq!((&**public_key, &**chain_code), (steps, steps), "{query}");
     }
-    assert_eq!(server.node.take_calls().len(), 4);
+}
+
+#[tokio::test]
+async fn d1_s89_an_impossible_derivation_path_in_a_query_never_reaches_the_node() {
+    let server = FakeServer::start().await;
+    let long = format!("?derivation_path=m{}", "/1".repeat(51));
     for (query, code) in [
-        ("?derivation_path=0", "path.unsupported"),
-        ("?derivation_path=m", "path.unsupported"),
-        ("?derivation_path=&derivation_path=1", "path.unsupported"),
+        ("?derivation_path=44'", "path.hardened"),
+        ("?derivation_path=m/44%27/0", "path.hardened"),
+        ("?derivation_path=m/44h", "path.hardened"),
+        ("?derivation_path=2147483648", "path.hardened"),
+        ("?derivation_path=x", "path.invalid"),
+        ("?derivation_path=m+1", "path.invalid"),
+        ("?derivation_path=%FF", "path.invalid"),
+        ("?derivation_path=m//1", "path.invalid"),
+        (long.as_str(), "path.invalid"),
+        ("?derivation_path=&derivation_path=1", "request.invalid_field"),
         ("?path=", "request.invalid_field"),
         ("?derivation_path=&x=1", "request.invalid_field"),
     ] {
-        assert_eq!(get(&server, &format!("{path}{query}")).await.code(), code, "{query}");
+        for resource in ["public-key", "chain-code"] {
+            let answer = get(&server, &format!("/v1/ecdsa/keys/key1/{resource}{query}")).await;
+            assert_eq!((answer.status, answer.code()), (422, code.into()), "{query}");
+            assert!(answer.body.len() < 1000, "{answer:?}");
+        }
     }
     assert_eq!(server.node.take_calls(), []);
 }
@@ -351,7 +406,8 @@ async fn an_impossible_key_id_in_a_path_is_refused() {
 /// Everything that is wrong with each field: the field, what is written there, the code.
 fn bad_fields() -> Vec<(&'static str, &'static str, Value, ErrorCode)> {
     use ErrorCode::{
-        CurveUnsupported, DigestInvalid, PlayersInvalid, RequestInvalidField as Field, ThresholdInvalid,
+        CurveUnsupported, DigestInvalid, PathHardened, PathInvalid, PlayersInvalid,
+        RequestInvalidField as Field, ThresholdInvalid,
     };
     let (generate, sign) = ("/v1/ecdsa/generate-key", "/v1/ecdsa/sign");
     let long = "x".repeat(1000);
@@ -422,7 +478,7 @@ fn bad_fields() -> Vec<(&'static str, &'static str, Value, ErrorCode)> {
         }
         for wrong in [
             json!({ "0": "phone" }),
-            json!({ "0": "ws://phone:9000" }),
+            json!({ "0": "tcps://phone:9000" }),
             json!({ "0": "tcp://phone:0" }),
             json!({ "0": "tcp://phone:9000?color=red" }),
             json!({ "00": "tcp://phone:9000" }),
@@ -466,17 +522,14 @@ fn bad_fields() -> Vec<(&'static str, &'static str, Value, ErrorCode)> {
     for wrong in [json!(null), json!(1), json!([]), json!(""), json!("not-a-key"), json!(long)] {
         cases.push((sign, "key_id", wrong, Field));
     }
-    for wrong in [
-        json!(null),
-        json!("m/1"),
-        json!({}),
-        json!(["1"]),
-        json!([-1]),
-        json!([4_294_967_296u64]),
-        json!(vec![0; 256]),
-    ] {
+    for wrong in [json!(null), json!("m/1"), json!({}), json!(["1"]), json!([-1]), json!([4_294_967_296u64])]
+    {
         cases.push((sign, "derivation_path", wrong, Field));
     }
+    for wrong in [json!([HARDENED]), json!([0, u32::MAX, 1])] {
+        cases.push((sign, "derivation_path", wrong, PathHardened));
+    }
+    cases.push((sign, "derivation_path", json!(vec![0; 51]), PathInvalid));
     for wrong in [
         json!(null),
         json!(1),

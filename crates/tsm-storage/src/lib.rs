@@ -120,12 +120,14 @@ pub enum RecordKind {
     ProvisionalKey,
     /// A key's certificate with the signatures of all holders.
     Certificate,
+    /// That a key counts as one of another player's.
+    HeldKey,
 }
 
 impl RecordKind {
     /// Every kind, for tests that must hold for each.
     pub const ALL: &'static [RecordKind] =
-        &[RecordKind::KeyShare, RecordKind::ProvisionalKey, RecordKind::Certificate];
+        &[RecordKind::KeyShare, RecordKind::ProvisionalKey, RecordKind::Certificate, RecordKind::HeldKey];
 
     /// The number under which the kind is stored. Never reused for another kind.
     pub fn number(self) -> u16 {
@@ -133,6 +135,7 @@ impl RecordKind {
             RecordKind::KeyShare => 1,
             RecordKind::ProvisionalKey => 2,
             RecordKind::Certificate => 3,
+            RecordKind::HeldKey => 8,
         }
     }
 }
@@ -143,6 +146,7 @@ impl fmt::Display for RecordKind {
             RecordKind::KeyShare => "key share",
             RecordKind::ProvisionalKey => "provisional key",
             RecordKind::Certificate => "certificate",
+            RecordKind::HeldKey => "held key",
         })
     }
 }

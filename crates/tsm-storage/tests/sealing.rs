@@ -190,7 +190,7 @@ async fn s107_nothing_that_can_be_printed_shows_a_secret() {
 fn kinds_have_numbers_of_their_own_for_ever() {
     let numbers: Vec<(String, u16)> =
         RecordKind::ALL.iter().map(|kind| (kind.to_string(), kind.number())).collect();
-    let expected = [("key share", 1), ("provisional key", 2), ("certificate", 3)];
+    let expected = [("key share", 1), ("provisional key", 2), ("certificate", 3), ("held key", 8)];
     assert_eq!(numbers, expected.map(|(kind, number)| (kind.to_owned(), number)));
 }
 

@@ -7,19 +7,21 @@
 //! The three types to know:
 //!
 //! * [`Links`]: what the engine asks (`expect`, `send`, `status`), answered by [`LinkEvent`]s.
-//! * [`TcpLinks`]: TLS 1.3 with raw public keys over pools of TCP connections.
+//! * [`SecureLinks`]: TLS 1.3 with raw public keys, over pools of TCP connections or through a [`broker`].
 //! * [`memory::MemoryNetwork`]: whole networks in one thread, with a hand on every frame.
 
+mod counts;
+mod link;
 mod links;
 pub mod memory;
-mod tcp;
-mod tls;
-mod wire;
+mod pipe;
 
+pub use counts::LinkCounts;
+pub use link::{Limits, LinksConfig, SecureLinks, StartError};
 pub use links::{
-    DownReason, Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, ProcessId, Route, SendError,
-    Stranger,
+    DownReason, Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, Pipes, ProcessId, Route,
+    SendError, Stranger,
 };
-pub use tcp::{Limits, StartError, TcpConfig, TcpLinks};
+pub use pipe::{Listen, broker};
 
 pub use tsm_types::Address;

@@ -8,6 +8,8 @@ use tsm_crypto::identity::Fingerprint;
 
 use tsm_types::Address;
 
+use crate::counts::LinkCounts;
+
 /// A player's proven identity. It is given by the link; no message says who sent it.
 pub type PeerKey = tsm_crypto::IdentityPublicKey;
 
@@ -31,13 +33,24 @@ impl fmt::Debug for ProcessId {
     }
 }
 
-/// How a peer is reached.
+/// How a peer is reached. Whichever side connects, and through which pipe, the other takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// This node connects out (the player of lower index does).
+    /// This node connects out.
     Dial(Address),
+    /// This node connects out for as long as the peer does not.
+    Either(Address),
     /// The peer connects to this node; its key is learnt from the handshake.
     Wait,
+}
+
+/// What a node can dial through, beside TCP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pipes {
+    /// `ws://` and `wss://`.
+    pub web_socket: bool,
+    /// `broker://`: the node's configuration has a message broker.
+    pub broker: bool,
 }
 
 /// All ways from this node to its peers.
@@ -47,6 +60,9 @@ pub enum Route {
 pub trait Links: Send + Sync + 'static {
     /// This run of this node, as its peers see it.
     fn process(&self) -> ProcessId;
+
+    /// What this node can dial through. A route to any other place is of no use.
+    fn pipes(&self) -> Pipes;
 
     /// Says that frames from `peer` are wanted: unparks a waiting link, dials if the route says so.
     ///
@@ -65,6 +81,12 @@ pub trait Links: Send + Sync + 'static {
 
     /// Parked links: their keys are proven, but nobody here expects them.
     fn strangers(&self) -> Vec<Stranger>;
+
+    /// The newest `most` of them that claim to be this player, and how many claim it.
+    fn strangers_as(&self, player: u16, most: usize) -> (Vec<Stranger>, usize);
+
+    /// What was seen so far, as numbers.
+    fn counts(&self) -> LinkCounts;
 }
 
 /// While it lives, its peer is expected.

@@ -14,10 +14,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 
 use self::net::{NO_PANIC, Net, pump};
+use crate::counts::LinkCounts;
+use crate::link::Limits;
 use crate::links::{
-    Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, ProcessId, Route, SendError, Stranger,
+    Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, Pipes, ProcessId, Route, SendError,
+    Stranger,
 };
-use crate::tcp::Limits;
 
 /// A frame on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,6 +122,10 @@ impl Links for MemoryLinks {
         self.process
     }
 
+    fn pipes(&self) -> Pipes {
+        Pipes { web_socket: true, broker: true }
+    }
+
     fn expect(&self, peer: &PeerKey, route: Route) -> Lease {
         let lease = self.network.lock().lease(&self.key, self.process, peer, route);
         let (net, key, process) = (Arc::downgrade(&self.network.net), self.key.clone(), self.process);
@@ -149,6 +155,19 @@ impl Links for MemoryLinks {
 
     fn strangers(&self) -> Vec<Stranger> {
         self.network.lock().strangers(&self.key)
+    }
+
+    fn strangers_as(&self, player: u16, most: usize) -> (Vec<Stranger>, usize) {
+        let mut claim = self.strangers();
+        claim.retain(|stranger| stranger.player_index == player);
+        let number = claim.len();
+        claim.truncate(most);
+        (claim, number)
+    }
+
+    /// A network in memory parks and refuses nothing: only what is up counts.
+    fn counts(&self) -> LinkCounts {
+        LinkCounts { up: self.network.lock().links_up(&self.key), ..LinkCounts::default() }
     }
 }
 

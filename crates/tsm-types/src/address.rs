@@ -1,4 +1,5 @@
-//! Where a peer listens: `host:port?connectionPoolSize=6&connectionLifetime=5m`.
+//! How a player is reached: `host:port?connectionPoolSize=6&connectionLifetime=5m`, `ws://host/path`,
+//! `broker://`, `incoming`.
 
 use std::fmt;
 use std::net::Ipv6Addr;
@@ -17,57 +18,81 @@ pub const DEFAULT_LIFETIME: Duration = Duration::from_secs(3600);
 pub const MIN_LIFETIME: Duration = Duration::from_millis(100);
 /// A connection that is never renewed for a year is a mistake.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(366 * 24 * 3600);
+/// A longer path of a WebSocket is a mistake.
+pub const MAX_PATH_BYTES: usize = 512;
+
+/// What a configuration or a session says of how a player is reached.
+///
+/// Written as an [`Address`], or as `incoming` (also `incoming://`) for a player that cannot be dialled
+/// and dials itself. The options of an address are allowed behind it, and mean nothing there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// The player dials this node.
+    Incoming,
+    /// This node can dial the player.
+    Dial(Address),
+}
 
 /// Where and how a peer is dialled.
 ///
-/// Written as `host:port` or `tcp://host:port` (IPv6 in brackets), optionally followed by
+/// Written as `host:port`, `tcp://host:port`, `ws://host:port/path`, `wss://host:port/path` (port and path may be
+/// left out of these two) or `broker://`; IPv6 addresses in brackets; optionally followed by
 /// `?connectionPoolSize=N` (1 to 64) and `&connectionLifetime=D` (a duration such as `5m`).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
-    /// A name or an IP address, without brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+    /// Where, and through which kind of pipe.
+    pub place: Place,
     /// How many connections are kept to the peer.
     pub connection_pool_size: u16,
     /// After this time a connection is replaced by a new one.
     pub connection_lifetime: Duration,
 }
 
+/// Where a peer is dialled, for each kind of pipe.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// A TCP port.
+    Tcp(HostPort),
+    /// An HTTP server that a WebSocket is asked of.
+    WebSocket {
+        /// Over HTTPS (`wss`). The link is secure either way.
+        https: bool,
+        /// Port 80, or 443 for HTTPS, if the address names none.
+        at: HostPort,
+        /// Begins with a slash.
+        path: String,
+    },
+    /// The message broker of the node's own configuration.
+    Broker,
+}
+
+/// A machine and a port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// A name or an IP address, without brackets.
+    pub host: String,
+    /// From 1.
+    pub port: u16,
+}
+
 impl Address {
-    /// An address with default options.
+    /// A TCP port, with default options.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Address {
-            host: host.into(),
-            port,
-            connection_pool_size: DEFAULT_POOL_SIZE,
-            connection_lifetime: DEFAULT_LIFETIME,
-        }
+        Address::of(Place::Tcp(HostPort { host: host.into(), port }))
     }
-}
 
-impl FromStr for Address {
-    type Err = AddressError;
-
-    fn from_str(text: &str) -> Result<Self, AddressError> {
-        let rest = strip_scheme(text)?;
-        let (place, options) = match rest.split_once('?') {
-            Some((place, options)) => (place, Some(options)),
-            None => (rest, None),
-        };
-        let (host, port) = parse_place(place)?;
-        let mut address = Address::new(host, port);
-        if let Some(options) = options {
-            address.parse_options(options)?;
-        }
-        Ok(address)
+    /// By the node's message broker, with default options.
+    pub fn broker() -> Self {
+        Address::of(Place::Broker)
     }
-}
 
-impl Address {
-    fn parse_options(&mut self, options: &str) -> Result<(), AddressError> {
+    fn of(place: Place) -> Self {
+        Address { place, connection_pool_size: DEFAULT_POOL_SIZE, connection_lifetime: DEFAULT_LIFETIME }
+    }
+
+    fn with_options(mut self, options: Option<&str>) -> Result<Self, AddressError> {
         let (mut pool_size, mut lifetime) = (None, None);
-        for option in options.split('&') {
+        for option in options.into_iter().flat_map(|options| options.split('&')) {
             let Some((name, value)) = option.split_once('=') else {
                 return Err(AddressError::Option(option.to_owned()));
             };
@@ -82,17 +107,56 @@ impl Address {
         }
         self.connection_pool_size = pool_size.unwrap_or(self.connection_pool_size);
         self.connection_lifetime = lifetime.unwrap_or(self.connection_lifetime);
-        Ok(())
+        Ok(self)
+    }
+}
+
+impl FromStr for Reach {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let (place, options) = split_options(text);
+        if !matches!(place, "incoming" | "incoming:" | "incoming://") {
+            return text.parse().map(Reach::Dial);
+        }
+        // Checked, though only the one who dials has a use for them.
+        Address::broker().with_options(options)?;
+        Ok(Reach::Incoming)
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let (place, options) = split_options(text);
+        let place = match place.split_once("://") {
+            None if place == "broker" || place == "broker:" => Place::Broker,
+            None => Place::Tcp(parse_host_port(place)?),
+            Some(("tcp", rest)) => Place::Tcp(parse_host_port(rest)?),
+            Some(("ws", rest)) => parse_web_socket(rest, false)?,
+            Some(("wss", rest)) => parse_web_socket(rest, true)?,
+            Some(("broker", "")) => Place::Broker,
+            Some(("broker", rest)) => return Err(AddressError::NamedBroker(rest.to_owned())),
+            Some(("tcps", _)) => return Err(AddressError::SchemeNotSupportedYet("tcps".to_owned())),
+            Some((other, _)) => return Err(AddressError::UnknownScheme(other.to_owned())),
+        };
+        Address::of(place).with_options(options)
+    }
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reach::Incoming => f.write_str("incoming"),
+            Reach::Dial(address) => address.fmt(f),
+        }
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)?;
-        } else {
-            write!(f, "{}:{}", self.host, self.port)?;
-        }
+        self.place.fmt(f)?;
         let mut separator = '?';
         if self.connection_pool_size != DEFAULT_POOL_SIZE {
             write!(f, "{separator}connectionPoolSize={}", self.connection_pool_size)?;
@@ -102,6 +166,27 @@ impl fmt::Display for Address {
             write!(f, "{separator}connectionLifetime={}ns", self.connection_lifetime.as_nanos())?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Tcp(at) => at.fmt(f),
+            Place::WebSocket { https: false, at, path } => write!(f, "ws://{at}{path}"),
+            Place::WebSocket { https: true, at, path } => write!(f, "wss://{at}{path}"),
+            Place::Broker => f.write_str("broker://"),
+        }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -120,8 +205,10 @@ pub enum AddressError {
     Port(String),
     /// An IPv6 address outside brackets.
     Brackets(String),
-    /// Something after the port that is not `?options`.
+    /// Something after the port that is not `?options`, or not a path of a WebSocket.
     Path(String),
+    /// Something after `broker://`: the broker is the one of the node's configuration.
+    NamedBroker(String),
     /// Not `connectionPoolSize=` or `connectionLifetime=`.
     Option(String),
     /// An option given twice.
@@ -139,7 +226,10 @@ impl fmt::Display for AddressError {
                 write!(f, "the scheme `{scheme}` is not supported yet: use `host:port` or `tcp://host:port`")
             }
             AddressError::UnknownScheme(scheme) => {
-                write!(f, "unknown scheme `{scheme}`: use `host:port` or `tcp://host:port`")
+                write!(
+                    f,
+                    "unknown scheme `{scheme}`: known are `tcp://`, `ws://`, `wss://`, `broker://` and `incoming`"
+                )
             }
             AddressError::Host(host) => write!(f, "`{host}` is not a host name or IP address"),
             AddressError::NoPort(place) => write!(f, "`{place}` has no port: write `host:port`"),
@@ -149,6 +239,9 @@ impl fmt::Display for AddressError {
             }
             AddressError::Path(place) => {
                 write!(f, "`{place}` has more than host and port: write `host:port?option=value`")
+            }
+            AddressError::NamedBroker(name) => {
+                write!(f, "`{name}` after `broker://`: the broker is the one of the node's configuration")
             }
             AddressError::Option(option) => {
                 write!(
@@ -172,23 +265,32 @@ impl fmt::Display for AddressError {
 
 impl std::error::Error for AddressError {}
 
-fn strip_scheme(text: &str) -> Result<&str, AddressError> {
-    let (scheme, rest) = match text.split_once("://") {
-        Some((scheme, rest)) => (scheme, rest),
-        // The one scheme that needs nothing behind it.
-        None if text == "incoming" || text == "incoming:" => ("incoming", ""),
-        None => return Ok(text),
-    };
-    match scheme {
-        "tcp" => Ok(rest),
-        "ws" | "wss" | "tcps" | "incoming" | "broker" => {
-            Err(AddressError::SchemeNotSupportedYet(scheme.to_owned()))
-        }
-        other => Err(AddressError::UnknownScheme(other.to_owned())),
+fn split_options(text: &str) -> (&str, Option<&str>) {
+    match text.split_once('?') {
+        Some((place, options)) => (place, Some(options)),
+        None => (text, None),
     }
 }
 
-fn parse_place(place: &str) -> Result<(String, u16), AddressError> {
+/// `host`, `host:port`, each with or without a path.
+fn parse_web_socket(text: &str, https: bool) -> Result<Place, AddressError> {
+    let (host_port, path) = text.split_at(text.find('/').unwrap_or(text.len()));
+    let visible = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    if path.len() > MAX_PATH_BYTES || !path.bytes().all(visible) {
+        return Err(AddressError::Path(text.to_owned()));
+    }
+    let at = match parse_host_port(host_port) {
+        Err(AddressError::NoPort(host)) => {
+            let port = if https { 443 } else { 80 };
+            parse_host_port(&format!("{host}:{port}"))?
+        }
+        other => other?,
+    };
+    let path = if path.is_empty() { "/" } else { path };
+    Ok(Place::WebSocket { https, at, path: path.to_owned() })
+}
+
+fn parse_host_port(place: &str) -> Result<HostPort, AddressError> {
     if place.contains(['/', '#', '@']) {
         return Err(AddressError::Path(place.to_owned()));
     }
@@ -196,7 +298,7 @@ fn parse_place(place: &str) -> Result<(String, u16), AddressError> {
         let (host, port) = bracketed.split_once(']').ok_or_else(|| AddressError::Host(place.to_owned()))?;
         host.parse::<Ipv6Addr>().map_err(|_| AddressError::Host(host.to_owned()))?;
         let port = port.strip_prefix(':').ok_or_else(|| AddressError::NoPort(place.to_owned()))?;
-        return Ok((host.to_owned(), parse_port(port)?));
+        return Ok(HostPort { host: host.to_owned(), port: parse_port(port)? });
     }
     let (host, port) = place.rsplit_once(':').ok_or_else(|| AddressError::NoPort(place.to_owned()))?;
     if host.contains(':') {
@@ -207,7 +309,7 @@ fn parse_place(place: &str) -> Result<(String, u16), AddressError> {
     if host.is_empty() || host.len() > 253 || !host.chars().all(letter) {
         return Err(AddressError::Host(host.to_owned()));
     }
-    Ok((host.to_owned(), parse_port(port)?))
+    Ok(HostPort { host: host.to_owned(), port: parse_port(port)? })
 }
 
 fn parse_port(text: &str) -> Result<u16, AddressError> {
@@ -239,7 +341,12 @@ mod tests {
     use super::*;
 
     fn address(host: &str, port: u16, size: u16, lifetime: Duration) -> Address {
-        Address { host: host.to_owned(), port, connection_pool_size: size, connection_lifetime: lifetime }
+        Address { connection_pool_size: size, connection_lifetime: lifetime, ..Address::new(host, port) }
+    }
+
+    fn web_socket(https: bool, host: &str, port: u16, path: &str) -> Address {
+        let at = HostPort { host: host.to_owned(), port };
+        Address::of(Place::WebSocket { https, at, path: path.to_owned() })
     }
 
     #[test]
@@ -259,12 +366,40 @@ mod tests {
             ("h:80?connectionLifetime=500ms", address("h", 80, 2, Duration::from_millis(500))),
             ("h:80?connectionLifetime=1.5h", address("h", 80, 2, 90 * minute)),
             ("h:80?connectionLifetime=.5m", address("h", 80, 2, minute / 2)),
+            ("ws://h", web_socket(false, "h", 80, "/")),
+            ("ws://h:9080", web_socket(false, "h", 9080, "/")),
+            ("wss://node.example/tsm/1", web_socket(true, "node.example", 443, "/tsm/1")),
+            ("wss://[::1]:8443/", web_socket(true, "::1", 8443, "/")),
+            (
+                "wss://[::1]?connectionPoolSize=1",
+                Address { connection_pool_size: 1, ..web_socket(true, "::1", 443, "/") },
+            ),
+            ("broker", Address::broker()),
+            ("broker:", Address::broker()),
+            ("broker://", Address::broker()),
+            (
+                "broker://?connectionLifetime=5m",
+                Address { connection_lifetime: 5 * minute, ..Address::broker() },
+            ),
             ("h:80?connectionLifetime=1m2s3ms4us5ns", address("h", 80, 2, Duration::new(62, 3_004_005))),
         ];
         for (text, expected) in table {
             assert_eq!(text.parse(), Ok(expected.clone()), "{text}");
-            assert_eq!(expected.to_string().parse(), Ok(expected), "{text}");
+            assert_eq!(expected.to_string().parse(), Ok(expected.clone()), "{text}");
+            assert_eq!(text.parse(), Ok(Reach::Dial(expected)), "{text}");
         }
+    }
+
+    #[test]
+    fn a_player_that_dials_itself_is_incoming() {
+        for text in ["incoming", "incoming:", "incoming://", "incoming://?connectionPoolSize=2"] {
+            assert_eq!(text.parse(), Ok(Reach::Incoming), "{text}");
+        }
+        assert_eq!(Reach::Incoming.to_string().parse(), Ok(Reach::Incoming));
+        let bad = "incoming?connectionPoolSize=0".parse::<Reach>();
+        assert_eq!(bad, Err(AddressError::PoolSize("0".to_owned())));
+        let named = "incoming://host:1".parse::<Reach>();
+        assert_eq!(named, Err(AddressError::UnknownScheme("incoming".to_owned())));
     }
 
     #[test]
@@ -272,12 +407,17 @@ mod tests {
         use AddressError as E;
         type Error = fn(String) -> AddressError;
         let table: &[(&str, Error, &str)] = &[
-            ("ws://h:1", E::SchemeNotSupportedYet, "ws"),
-            ("wss://h:1/path", E::SchemeNotSupportedYet, "wss"),
             ("tcps://h:1", E::SchemeNotSupportedYet, "tcps"),
-            ("incoming://", E::SchemeNotSupportedYet, "incoming"),
-            ("incoming", E::SchemeNotSupportedYet, "incoming"),
-            ("broker://b", E::SchemeNotSupportedYet, "broker"),
+            ("incoming", E::NoPort, "incoming"),
+            ("broker://b", E::NamedBroker, "b"),
+            ("ws://", E::Host, ""),
+            ("ws:///path", E::Host, ""),
+            ("ws://:80", E::Host, ""),
+            ("wss://h:0/", E::Port, "0"),
+            ("wss://::1/", E::Brackets, "::1"),
+            ("wss://user@h/", E::Path, "user@h"),
+            ("wss://h/a b", E::Path, "h/a b"),
+            ("wss://h/a#b", E::Path, "h/a#b"),
             ("http://h:1", E::UnknownScheme, "http"),
             ("://h:1", E::UnknownScheme, ""),
             ("TCP://h:1", E::UnknownScheme, "TCP"),

@@ -35,8 +35,8 @@ pub struct SessionBody {
     /// Public keys (base64 of DER SubjectPublicKeyInfo) by player index.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dynamic_public_keys: BTreeMap<String, String>,
-    /// Where players listen (`tcp://host:port`) by player index, for nodes whose configuration does
-    /// not say.
+    /// How players are reached (`tcp://host:port`, `incoming`) by player index, for nodes whose
+    /// configuration does not say.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dynamic_addresses: BTreeMap<String, String>,
     /// How long to wait for all players; shortens the node's own limit.
@@ -90,7 +90,7 @@ pub struct SignBody {
     pub session: SessionBody,
     /// The key.
     pub key_id: String,
-    /// Derivation path; only the empty one in this version.
+    /// Derivation path: at most 50 steps, each below 2^31; empty is the key itself.
     #[serde(default)]
     pub derivation_path: Vec<u32>,
     /// Digest of the message, base64.
@@ -105,6 +105,13 @@ pub struct SignReply {
     /// What the caller should know although nothing failed.
     #[serde(default)]
     pub notices: Vec<String>,
+}
+
+/// `GET /v1/ecdsa/keys/{key_id}/chain-code`
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainCodeReply {
+    /// The chain code, 32 bytes, base64.
+    pub chain_code: String,
 }
 
 /// `GET /v1/keys`

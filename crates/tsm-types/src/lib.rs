@@ -12,15 +12,17 @@ pub mod duration;
 pub mod error_code;
 pub mod failure;
 pub mod ids;
+pub mod path;
 pub mod players;
 pub mod request;
 pub mod session;
 pub mod threshold;
 
-pub use address::{Address, AddressError};
+pub use address::{Address, AddressError, HostPort, Place, Reach};
 pub use error_code::ErrorCode;
 pub use failure::{Difference, Failure, PlayerConcern};
 pub use ids::{ApplicationId, Epoch, KeyId, SessionId};
+pub use path::DerivationPath;
 pub use players::{MAX_PLAYERS, PlayerIndex, PlayerKey, Players};
 pub use session::{Digest, Operation, Session, SessionTag};
 pub use threshold::Threshold;

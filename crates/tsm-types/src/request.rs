@@ -4,23 +4,22 @@
 //! Each rule that a body breaks has its own refusal, which names the field.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use tsm_crypto::CurveId;
 
-use crate::address::{Address, AddressError};
-use crate::api::{GenerateKeyBody, KeyReply, SessionBody, SignBody, SignReply};
+use crate::address::{AddressError, Reach};
+use crate::api::{ChainCodeReply, GenerateKeyBody, KeyReply, SessionBody, SignBody, SignReply};
 use crate::duration;
 use crate::error_code::ErrorCode;
 use crate::failure::Failure;
 use crate::ids::{KeyId, SessionId};
+use crate::path::DerivationPath;
 use crate::players::{MAX_PLAYERS, PlayerIndex, PlayerKey};
 use crate::threshold::Threshold;
-
-/// The longest derivation path, in steps: BIP-32 counts the depth in one byte.
-pub const MAX_PATH_STEPS: usize = 255;
 
 /// What the caller says of a session. Not yet a [`Session`](crate::Session): the node resolves
 /// every player's public key first.
@@ -32,8 +31,8 @@ pub struct SessionRequest {
     pub players: BTreeSet<PlayerIndex>,
     /// Public keys that the caller gives, each of one of `players`.
     pub dynamic_public_keys: BTreeMap<PlayerIndex, PlayerKey>,
-    /// Where players listen, each of one of `players`. Not agreed: each node reaches others its way.
-    pub dynamic_addresses: BTreeMap<PlayerIndex, Address>,
+    /// How players are reached, each of one of `players`. Not agreed: each node reaches others its way.
+    pub dynamic_addresses: BTreeMap<PlayerIndex, Reach>,
     /// How long to wait for all players; shortens the node's own limit. Not zero.
     pub connect_timeout: Option<Duration>,
     /// How long the whole session may take; shortens the node's own limit. Not zero.
@@ -60,8 +59,8 @@ pub struct SignEcdsa {
     pub session: SessionRequest,
     /// The key.
     pub key_id: KeyId,
-    /// Derivation path, up to [`MAX_PATH_STEPS`] steps; empty is the key itself.
-    pub path: Vec<u32>,
+    /// Which key below it; empty is the key itself.
+    pub path: DerivationPath,
     /// The digest: 32, 48 or 64 bytes. Which of them, the key's curve decides.
     pub digest: Vec<u8>,
 }
@@ -90,6 +89,16 @@ pub struct Signed {
     pub partial_signature: Vec<u8>,
     /// What the caller should know although nothing failed.
     pub notices: Vec<String>,
+}
+
+/// The chain code of a key. With the public key it shows all keys below, so it is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChainCode(pub [u8; 32]);
+
+impl fmt::Debug for ChainCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<chain code>")
+    }
 }
 
 impl TryFrom<SessionBody> for SessionRequest {
@@ -137,14 +146,10 @@ impl TryFrom<SignBody> for SignEcdsa {
     type Error = Failure;
 
     fn try_from(body: SignBody) -> Result<Self, Failure> {
-        if body.derivation_path.len() > MAX_PATH_STEPS {
-            let rule = format!("a path has at most {MAX_PATH_STEPS} steps");
-            return Err(Failure::invalid_field("derivation_path", &rule));
-        }
         Ok(SignEcdsa {
             session: SessionRequest::try_from(body.session)?,
             key_id: KeyId::new(body.key_id)?,
-            path: body.derivation_path,
+            path: DerivationPath::new(body.derivation_path)?,
             digest: digest(&body.digest)?,
         })
     }
@@ -202,6 +207,24 @@ impl TryFrom<SignReply> for Signed {
             Failure::new(ErrorCode::NodeReply, "`partial_signature` of the reply is not base64")
         })?;
         Ok(Signed { partial_signature, notices: reply.notices })
+    }
+}
+
+impl From<ChainCode> for ChainCodeReply {
+    fn from(chain_code: ChainCode) -> Self {
+        ChainCodeReply { chain_code: BASE64.encode(chain_code.0) }
+    }
+}
+
+impl TryFrom<ChainCodeReply> for ChainCode {
+    type Error = Failure;
+
+    /// Reads a node's reply. Refuses one that no node sends with [`ErrorCode::NodeReply`].
+    fn try_from(reply: ChainCodeReply) -> Result<Self, Failure> {
+        let bytes = BASE64.decode(&reply.chain_code).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(ChainCode).ok_or_else(|| {
+            Failure::new(ErrorCode::NodeReply, "`chain_code` of the reply is not base64 of 32 bytes")
+        })
     }
 }
 
@@ -281,6 +304,7 @@ fn excerpt(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Address;
     use crate::players::tests::key;
 
     fn body() -> SessionBody {
@@ -299,7 +323,10 @@ mod tests {
         let request = SessionRequest::try_from(body()).unwrap();
         assert_eq!(request.players.iter().map(|player| player.0).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!(request.dynamic_public_keys, [(PlayerIndex(2), key(2))].into());
-        assert_eq!(request.dynamic_addresses, [(PlayerIndex(2), Address::new("phone", 9000))].into());
+        assert_eq!(
+            request.dynamic_addresses,
+            [(PlayerIndex(2), Reach::Dial(Address::new("phone", 9000)))].into()
+        );
         assert_eq!(request.connect_timeout, Some(Duration::from_secs(90)));
         assert_eq!(request.session_timeout, None);
     }
@@ -375,5 +402,11 @@ mod tests {
         assert_eq!(KeyInfo::try_from(KeyReply::from(info.clone())), Ok(info));
         let signed = Signed { partial_signature: vec![7; 99], notices: vec![] };
         assert_eq!(Signed::try_from(SignReply::from(signed.clone())), Ok(signed));
+        let chain_code = ChainCode([9; 32]);
+        assert_eq!(ChainCode::try_from(ChainCodeReply::from(chain_code.clone())), Ok(chain_code));
+        for bad in ["?", "", "AAAA"] {
+            let reply = ChainCodeReply { chain_code: bad.to_owned() };
+            assert_eq!(ChainCode::try_from(reply).unwrap_err().code, ErrorCode::NodeReply);
+        }
     }
 }

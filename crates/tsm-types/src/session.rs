@@ -7,6 +7,7 @@ use tsm_crypto::{CurveId, Label, Transcript};
 
 use crate::failure::{Difference, Failure};
 use crate::ids::{Epoch, KeyId, SessionId};
+use crate::path::DerivationPath;
 use crate::players::{PlayerIndex, Players};
 use crate::threshold::Threshold;
 
@@ -44,8 +45,8 @@ pub enum Operation {
         epoch: Epoch,
         /// Digest of the key's certificate: public key, holders, threshold, chain code (S-05).
         certificate: [u8; 32],
-        /// Derivation path; empty is the key itself.
-        path: Vec<u32>,
+        /// Which key below it; empty is the key itself.
+        path: DerivationPath,
         /// What is signed.
         digest: Digest,
     },
@@ -176,7 +177,7 @@ impl Operation {
                 found.compare("key_id", key_id, their_key);
                 found.compare("epoch", epoch, their_epoch);
                 found.compare("certificate", hex::encode(certificate), hex::encode(their_certificate));
-                found.compare("derivation_path", show_path(path), show_path(their_path));
+                found.compare("derivation_path", path, their_path);
                 found.compare("digest", hex::encode(&digest.0), hex::encode(&their_digest.0));
             }
             (Operation::SetUpPair, Operation::SetUpPair) => {}
@@ -185,10 +186,6 @@ impl Operation {
             }
         }
     }
-}
-
-fn show_path(path: &[u32]) -> String {
-    path.iter().fold("m".to_owned(), |text, step| format!("{text}/{step}"))
 }
 
 #[cfg(test)]
@@ -203,7 +200,7 @@ mod tests {
                 key_id: KeyId::new("key1").unwrap(),
                 epoch: Epoch(0),
                 certificate: [1; 32],
-                path: vec![],
+                path: DerivationPath::ROOT,
                 digest: Digest::new([7; 32], CurveId::Secp256k1).unwrap(),
             },
             players: players(&[0, 1, 2]),
@@ -239,7 +236,7 @@ mod tests {
                         "key_id" => *key_id = KeyId::new("key2").unwrap(),
                         "epoch" => *epoch = Epoch(1),
                         "certificate" => certificate[31] = 0,
-                        "derivation_path" => path.push(3),
+                        "derivation_path" => *path = DerivationPath::new([3]).unwrap(),
                         "digest" => *digest = Digest::new([8; 32], CurveId::Secp256k1).unwrap(),
                         other => panic!("{other} is not a field"),
                     }

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod api_key;
+mod bench;
 mod config;
 mod dev;
 mod ecdsa;
@@ -33,6 +34,7 @@ enum Command {
     Ecdsa(ecdsa::Ecdsa),
     #[command(subcommand)]
     Keys(keys::Keys),
+    Bench(bench::Bench),
     #[command(subcommand)]
     Config(config::Config),
     #[command(subcommand)]
@@ -51,6 +53,7 @@ impl CommandLine {
             Command::Node(command) => command.run(),
             Command::Ecdsa(command) => runtime()?.block_on(command.run()),
             Command::Keys(command) => runtime()?.block_on(command.run()),
+            Command::Bench(command) => runtime()?.block_on(command.run()),
             Command::Config(command) => command.run(),
             Command::Player(command) => command.run(),
             Command::ApiKey(command) => command.run(),
@@ -65,6 +68,7 @@ impl CommandLine {
             Command::Dev(_) | Command::Node(_) => false,
             Command::Ecdsa(command) => command.output().json,
             Command::Keys(command) => command.output().json,
+            Command::Bench(command) => command.output.json,
             Command::Config(command) => command.output().json,
             Command::Player(command) => command.output().json,
             Command::ApiKey(command) => command.output().json,
@@ -118,6 +122,8 @@ mod tests {
             "tsm ecdsa sign --node http://a --key-id k --message-file m --session s --api-key-file f",
             "tsm ecdsa public-key --node http://a --key-id k --json",
             "tsm ecdsa verify --public-key MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEO0KjPr60+PleoF3QCrrmTyO0pA+DvQRDCL/cwtwnoYyH5eZ1Ld3CypqGAmKBngFixnegO/1MGAJPZQCeDd2D+g== --digest 00 --signature 00",
+            "tsm bench --node http://a,http://b --players 0,2 --dynamic 0=AAAA --clients 8 --duration 30 --json",
+            "tsm bench --node http://a,http://b --operation public-key --key-id k",
             "tsm keys list --node http://a",
             "tsm keys delete --node http://a --key-id k",
             "tsm explain session.disagreement",
@@ -140,6 +146,8 @@ mod tests {
             "tsm ecdsa generate-key --node http://a --threshold 1 --timeout 0",
             "tsm ecdsa verify --digest 00 --signature 00",
             "tsm ecdsa verify --public-key AAAA --digest 00 --signature 00",
+            "tsm bench --node http://a --clients 0",
+            "tsm bench --node http://a --operation verify",
             "tsm player new --curve secp256k1",
             "tsm explain no.such.code",
         ] {

@@ -62,23 +62,25 @@ impl CommandError {
         ExitCode::from(self.exit_status())
     }
 
-    /// Of several failed calls, the likely cause decides: when one node refuses or is away, the
-    /// others only notice that a player is missing.
     fn exit_status(&self) -> u8 {
         match self {
             CommandError::Fault(_) => FAULT,
             CommandError::Refused { .. } | CommandError::Configuration { .. } => REFUSED,
             CommandError::NodesDiffer(_) => PLAYER,
-            CommandError::Calls(calls) => {
-                let likely = calls.iter().min_by_key(|call| likelihood(call.failure.code));
-                match likely.map(|call| call.failure.code.actor()) {
-                    Some(Actor::Caller) => REFUSED,
-                    Some(Actor::Player) => PLAYER,
-                    Some(Actor::Node) => NODE,
-                    None => FAULT,
-                }
-            }
+            CommandError::Calls(_) => match self.code().map(ErrorCode::actor) {
+                Some(Actor::Caller) => REFUSED,
+                Some(Actor::Player) => PLAYER,
+                Some(Actor::Node) => NODE,
+                None => FAULT,
+            },
         }
+    }
+
+    /// The code of failed calls. Of several the likely cause decides: when one node refuses or is
+    /// away, the others only notice that a player is missing.
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
+        let CommandError::Calls(calls) = self else { return None };
+        calls.iter().map(|call| call.failure.code).min_by_key(|code| likelihood(*code))
     }
 
     /// The error as JSON: `{"errors": [...]}`, each with `code`, `detail` and `hint` where it has them.

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `commands` | the command line, and a file for each command |
 //! | `nodes`, `node_url` | the nodes that a command talks to, and their API keys |
-//! | `session`, `digest`, `public_key` | arguments that several commands share |
+//! | `session`, `digest`, `path`, `public_key` | arguments that several commands share |
 //! | `error` | why a command failed, its exit code, how it is told |
 //! | `output`, `progress` | the one place that writes to standard output; the line while one waits |
 
@@ -16,6 +16,7 @@ mod error;
 mod node_url;
 mod nodes;
 mod output;
+mod path;
 mod progress;
 mod public_key;
 mod session;

@@ -26,6 +26,11 @@ impl Progress {
     /// Must be called within a tokio runtime.
     pub(crate) fn start(what: impl Into<String>) -> Self {
         let what = what.into();
+        Self::watch(move || what.clone())
+    }
+
+    /// Like [`start`](Self::start), with a text that changes.
+    pub(crate) fn watch(what: impl Fn() -> String + Send + 'static) -> Self {
         Progress(io::stderr().is_terminal().then(|| {
             let ended = Arc::new(AtomicBool::new(false));
             Drawing { task: tokio::spawn(draw(what, ended.clone())), ended }
@@ -43,10 +48,10 @@ impl Drop for Progress {
     }
 }
 
-async fn draw(what: String, ended: Arc<AtomicBool>) {
+async fn draw(what: impl Fn() -> String, ended: Arc<AtomicBool>) {
     let started = Instant::now();
     for symbol in SPINNER.iter().cycle() {
-        let line = format!("\r\x1b[K{symbol} {what} ... {:.1} s", started.elapsed().as_secs_f64());
+        let line = format!("\r\x1b[K{symbol} {} ... {:.1} s", what(), started.elapsed().as_secs_f64());
         write(&line, || !ended.load(Ordering::SeqCst));
         tokio::time::sleep(FRAME).await;
     }

@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use tsm_sdk::{GeneratedKey, PublicKey};
+use tsm_types::DerivationPath;
 
 use crate::error::CommandError;
 use crate::nodes::NodeClient;
@@ -12,6 +13,8 @@ use crate::nodes::NodeClient;
 #[derive(Debug, Serialize)]
 pub(crate) struct KeyResult {
     key_id: String,
+    /// Which key below it the public key is: `m` is the key itself.
+    path: String,
     curve: &'static str,
     /// Security threshold t.
     threshold: usize,
@@ -35,9 +38,10 @@ struct PublicKeyForms {
 }
 
 impl KeyResult {
-    pub(crate) fn new(key: &GeneratedKey, notices: Vec<String>) -> Self {
+    pub(crate) fn new(key: &GeneratedKey, path: &DerivationPath, notices: Vec<String>) -> Self {
         KeyResult {
             key_id: key.key_id.clone(),
+            path: path.to_string(),
             curve: key.public_key.curve().name(),
             threshold: key.threshold,
             signers_required: key.signers_required,
@@ -54,8 +58,9 @@ impl KeyResult {
     /// For people.
     pub(crate) fn text(&self) -> String {
         let mut text = format!(
-            "key ID       {}\ncurve        {}\nholders      {}\npublic key   {}\ncompressed   {}\nuncompressed {}",
+            "key ID       {}\npath         {}\ncurve        {}\nholders      {}\npublic key   {}\ncompressed   {}\nuncompressed {}",
             self.key_id,
+            self.path,
             self.curve,
             holders(self.players.as_slice(), self.signers_required, self.threshold),
             self.public_key.spki,
@@ -137,8 +142,9 @@ mod tests {
 
     #[test]
     fn a_key_for_scripts_has_a_fixed_shape() {
-        let value = serde_json::to_value(KeyResult::new(&key(1), vec!["n".into()])).unwrap();
-        assert_eq!(value["key_id"], "k");
+        let value = serde_json::to_value(KeyResult::new(&key(1), &"m/44".parse().unwrap(), vec!["n".into()]))
+            .unwrap();
+        assert_eq!((&value["key_id"], &value["path"]), (&"k".into(), &"m/44".into()));
         assert_eq!(value["curve"], "P-256");
         assert_eq!((&value["threshold"], &value["signers_required"]), (&1.into(), &2.into()));
         assert_eq!(value["players"], serde_json::json!([0, 1, 2]));
@@ -150,7 +156,7 @@ mod tests {
 
     #[test]
     fn people_are_told_how_many_must_sign() {
-        let text = KeyResult::new(&key(1), Vec::new()).text();
+        let text = KeyResult::new(&key(1), &DerivationPath::ROOT, Vec::new()).text();
         assert!(text.contains("players 0, 1, 2; 2 of 3 must sign (security threshold 1)"), "{text}");
     }
 

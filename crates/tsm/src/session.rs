@@ -12,21 +12,28 @@ use crate::error::CommandError;
 
 /// Which players run a session, and how.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Session")]
 pub(crate) struct SessionArgs {
+    #[command(flatten)]
+    pub(crate) who: PlayerArgs,
+    /// The session's ID [default: a fresh one]
+    ///
+    /// Needed where several callers run one session, each for nodes of its own; and to ask again for
+    /// the outcome of a session whose reply was lost.
+    #[arg(long, value_name = "ID", help_heading = "Session")]
+    pub(crate) session: Option<String>,
+}
+
+/// Which players run sessions, and how long one may take.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Session")]
+pub(crate) struct PlayerArgs {
     /// The players, by index: 0,1,2 [default: those of all nodes]
     #[arg(long, value_name = "INDICES", value_delimiter = ',')]
     pub(crate) players: Vec<u16>,
     /// The public key of a player that not every node's configuration knows (repeat per player)
     #[arg(long, value_name = "INDEX=BASE64", value_parser = dynamic_key)]
     dynamic: Vec<(u16, Vec<u8>)>,
-    /// The session's ID [default: a fresh one]
-    ///
-    /// Needed where several callers run one session, each for nodes of its own; and to ask again for
-    /// the outcome of a session whose reply was lost.
-    #[arg(long, value_name = "ID")]
-    pub(crate) session: Option<String>,
-    /// How long the session may take; shortens the nodes' own limits, never lengthens them
+    /// How long a session may take; shortens the nodes' own limits, never lengthens them
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: Option<u64>,
 }
@@ -38,6 +45,13 @@ impl SessionArgs {
             Some(id) => SessionId::new(id)?,
             None => SessionId::generate(),
         };
+        self.who.config(id, players)
+    }
+}
+
+impl PlayerArgs {
+    /// A session of these players under this ID.
+    pub(crate) fn config(&self, id: SessionId, players: &[u16]) -> Result<SessionConfig, CommandError> {
         let mut keys = BTreeMap::new();
         for (player, key) in &self.dynamic {
             if keys.insert(*player, key.clone()).is_some() {

@@ -13,13 +13,14 @@ const END: &str = "<!-- end of figures -->";
 const REASONS: [&str; 3] = ["does not apply: ", "review rule: ", "not yet: "];
 
 /// Rules beyond the two ranges that the page must have.
-const FURTHER_RULES: [u32; 7] = [80, 87, 88, 111, 112, 113, 117];
+const FURTHER_RULES: [u32; 12] = [80, 87, 88, 89, 90, 91, 92, 93, 111, 112, 113, 117];
 
 /// Every rule and check that must have a row.
 fn required() -> BTreeSet<String> {
     let rules = (1..=65).chain(95..=108).chain(FURTHER_RULES).map(|number| format!("S-{number:02}"));
     let numbered = |letter: char, last: u32| (1..=last).map(move |number| format!("{letter}{number}"));
-    rules.chain(numbered('K', 7)).chain(numbered('C', 11)).chain(numbered('N', 3)).collect()
+    let checks = numbered('K', 7).chain(numbered('C', 11)).chain(numbered('N', 4)).chain(numbered('D', 4));
+    rules.chain(checks).collect()
 }
 
 fn path() -> PathBuf {
@@ -91,7 +92,7 @@ fn rules_of(name: &str) -> Vec<String> {
             let number: u32 = number.parse().ok()?;
             match letter {
                 "s" => Some(format!("S-{number:02}")),
-                "c" | "k" | "n" => Some(format!("{}{number}", letter.to_uppercase())),
+                "c" | "d" | "k" | "n" => Some(format!("{}{number}", letter.to_uppercase())),
                 _ => None,
             }
         })

@@ -8,7 +8,7 @@ use tsm_tests::frames::{self, BODY, as_it_is, watch_set_ups};
 use tsm_tests::{Answers, Network, join};
 use tsm_transport::memory::{Delivery, Frame};
 use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
-use tsm_types::{Digest, ErrorCode, KeyId, Operation, PlayerIndex, SessionId};
+use tsm_types::{DerivationPath, Digest, ErrorCode, KeyId, Operation, PlayerIndex, SessionId};
 
 /// Codes that say of a player that it cheated.
 const ACCUSATIONS: [ErrorCode; 4] = [
@@ -48,7 +48,7 @@ async fn sign_with(
     network
         .ask(&session, |node| {
             let (session, key_id) = (session.clone(), key.key_id.clone());
-            let mut request = SignEcdsa { session, key_id, path: vec![], digest: vec![7; 32] };
+            let mut request = SignEcdsa { session, key_id, path: DerivationPath::ROOT, digest: vec![7; 32] };
             if node.player() == PlayerIndex(2) {
                 change(&mut request);
             }
@@ -92,8 +92,12 @@ async fn s02_another_operation_under_the_same_session_id_burns_no_pair_and_accus
     let session = network.session("run", &[0, 1, 2]);
     let generate =
         GenerateKey { session: session.clone(), curve: CurveId::Secp256k1, threshold: 1, key_id: None };
-    let sign =
-        SignEcdsa { session: session.clone(), key_id: key.key_id.clone(), path: vec![], digest: vec![7; 32] };
+    let sign = SignEcdsa {
+        session: session.clone(),
+        key_id: key.key_id.clone(),
+        path: DerivationPath::ROOT,
+        digest: vec![7; 32],
+    };
     let answers = network
         .ask(&session, |node| {
             let (generate, sign) = (generate.clone(), sign.clone());

@@ -51,7 +51,7 @@ fn session() -> Session {
             key_id: KeyId::new("key").unwrap(),
             epoch: Epoch(0),
             certificate: [1; 32],
-            path: vec![1, 2],
+            path: tsm_types::DerivationPath::new([1, 2]).unwrap(),
             digest: Digest::new([7; 32], CurveId::Secp256k1).unwrap(),
         },
         players: Players::new([(PlayerIndex(0), key(1)), (PlayerIndex(1), key(2))].into()).unwrap(),

@@ -8,9 +8,10 @@ use tsm_crypto::CurveId;
 use tsm_storage::memory::Fault;
 use tsm_tests::{Network, application, join};
 
-/// Which fault at which write of a key generation; a key generation writes four times.
+/// Which fault at which write of a key generation; a key generation writes four times, and
+/// once for each dynamic holder.
 fn faults() -> Vec<Fault> {
-    (1..=4)
+    (1..=5)
         .flat_map(|write| [Fault::FailWrite(write), Fault::CrashBefore(write), Fault::CrashAfter(write)])
         .chain([Fault::DiskFull])
         .collect()

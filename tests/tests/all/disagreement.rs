@@ -3,7 +3,7 @@
 use tsm_crypto::{CurveId, IdentityKey};
 use tsm_tests::{Answers, Network, application};
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa};
-use tsm_types::{ErrorCode, Failure, KeyId, PlayerIndex};
+use tsm_types::{DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex};
 
 fn request(session: &SessionRequest) -> GenerateKey {
     GenerateKey { session: session.clone(), curve: CurveId::Secp256k1, threshold: 1, key_id: None }
@@ -86,8 +86,18 @@ async fn s99_another_dynamic_key_at_one_caller_is_named_with_both_fingerprints()
     assert_eq!(difference.player, Some(PlayerIndex(0)));
     assert_eq!(difference.ours, other.fingerprint().to_string());
     assert_eq!(difference.theirs, network.key(0).fingerprint().to_string());
-    assert_eq!(failure(&answers, 1).code, ErrorCode::SessionDisagreement);
-    assert_eq!(failure(&answers, 0).code, ErrorCode::SessionDisagreement);
+    // The player whose key it is, and everybody else, sees both fingerprints and what to do.
+    for player in [0, 1] {
+        let failure = failure(&answers, player);
+        assert_eq!(failure.code, ErrorCode::SessionDisagreement);
+        let difference = failure.differences.iter().find(|d| d.player == Some(PlayerIndex(0))).unwrap();
+        assert_eq!(difference.ours, network.key(0).fingerprint().to_string(), "player {player}");
+        assert_eq!(difference.theirs, other.fingerprint().to_string(), "player {player}");
+        for key in [network.key(0), &other] {
+            assert!(failure.detail.contains(&key.fingerprint().to_string()), "player {player}: {failure}");
+        }
+        assert!(!failure.hint().is_empty());
+    }
     assert!(before.elapsed() < std::time::Duration::from_secs(2), "nobody waits for the deadline");
 }
 
@@ -136,8 +146,12 @@ async fn s60_different_digests_are_named_and_the_next_session_signs() {
     let answers = network
         .ask(&session, |node| {
             let digest = vec![if node.player() == PlayerIndex(0) { 1 } else { 2 }; 32];
-            let request =
-                SignEcdsa { session: session.clone(), key_id: key.key_id.clone(), path: vec![], digest };
+            let request = SignEcdsa {
+                session: session.clone(),
+                key_id: key.key_id.clone(),
+                path: DerivationPath::ROOT,
+                digest,
+            };
             async move { node.sign(&application(), request).await }
         })
         .await;
@@ -159,7 +173,12 @@ async fn s05_two_keys_swapped_between_callers_are_named() {
         .ask(&session, |node| {
             let key_id =
                 if node.player() == PlayerIndex(0) { one.key_id.clone() } else { two.key_id.clone() };
-            let request = SignEcdsa { session: session.clone(), key_id, path: vec![], digest: vec![5; 32] };
+            let request = SignEcdsa {
+                session: session.clone(),
+                key_id,
+                path: DerivationPath::ROOT,
+                digest: vec![5; 32],
+            };
             async move { node.sign(&application(), request).await }
         })
         .await;

@@ -8,7 +8,7 @@ use tsm_crypto::hedged::test_rng;
 use tsm_crypto::{CurveId, IdentityKey};
 use tsm_tests::{Answers, Network, join};
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey};
+use tsm_types::{ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey};
 
 const DIGEST: [u8; 32] = [7; 32];
 
@@ -48,7 +48,12 @@ fn failure<T>(answers: &Answers<T>, player: u16) -> &Failure {
 }
 
 fn sign_request(session: &SessionRequest, key_id: &KeyId, digest: [u8; 32]) -> SignEcdsa {
-    SignEcdsa { session: session.clone(), key_id: key_id.clone(), path: vec![], digest: digest.to_vec() }
+    SignEcdsa {
+        session: session.clone(),
+        key_id: key_id.clone(),
+        path: DerivationPath::ROOT,
+        digest: digest.to_vec(),
+    }
 }
 
 async fn signs(network: &Network, id: &str, players: &[u16], key_id: &KeyId) {

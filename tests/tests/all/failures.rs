@@ -8,14 +8,19 @@ use tsm_crypto::CurveId;
 use tsm_tests::{Network, application, join};
 use tsm_transport::memory::Delivery;
 use tsm_types::request::{GenerateKey, SessionRequest, SignEcdsa};
-use tsm_types::{ApplicationId, ErrorCode, KeyId, PlayerIndex};
+use tsm_types::{ApplicationId, DerivationPath, ErrorCode, KeyId, PlayerIndex};
 
 fn key_request(session: &SessionRequest) -> GenerateKey {
     GenerateKey { session: session.clone(), curve: CurveId::Secp256k1, threshold: 1, key_id: None }
 }
 
 fn sign_request(session: &SessionRequest, key_id: &KeyId, digest: u8) -> SignEcdsa {
-    SignEcdsa { session: session.clone(), key_id: key_id.clone(), path: vec![], digest: vec![digest; 32] }
+    SignEcdsa {
+        session: session.clone(),
+        key_id: key_id.clone(),
+        path: DerivationPath::ROOT,
+        digest: vec![digest; 32],
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,7 +163,10 @@ async fn s103_an_application_sees_and_uses_only_its_own_keys() {
     let other = ApplicationId::new("otherapp").unwrap();
     assert_eq!(network.node(0).list_keys(&other).await, Ok(vec![]));
     let code = |result: Result<(), tsm_types::Failure>| result.unwrap_err().code;
-    assert_eq!(code(network.node(0).public_key(&other, &key.key_id).await.map(drop)), ErrorCode::KeyNotFound);
+    assert_eq!(
+        code(network.node(0).public_key(&other, &key.key_id, &DerivationPath::ROOT).await.map(drop)),
+        ErrorCode::KeyNotFound
+    );
     assert_eq!(code(network.node(0).delete_key_share(&other, &key.key_id).await), ErrorCode::KeyNotFound);
     let request = sign_request(&network.session("sign", &[0, 1]), &key.key_id, 1);
     assert_eq!(code(network.node(0).sign(&other, request).await.map(drop)), ErrorCode::KeyNotFound);

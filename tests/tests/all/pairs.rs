@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 use tsm_crypto::CurveId;
+use tsm_node::{Settings, TenantLimits};
 use tsm_tests::{Network, join};
 use tsm_transport::memory::Delivery;
+use tsm_types::{ErrorCode, PlayerIndex};
 
 /// Counts invitations to set-ups: opening frames whose session's operation is the third.
 fn count_set_ups(network: &Network) -> Arc<AtomicUsize> {
@@ -52,7 +54,7 @@ async fn an_hourly_renewal_disturbs_no_session() {
             let request = tsm_types::request::SignEcdsa {
                 session: session.clone(),
                 key_id: key.key_id.clone(),
-                path: vec![],
+                path: tsm_types::DerivationPath::ROOT,
                 digest: vec![7; 32],
             };
             async move {
@@ -66,4 +68,101 @@ async fn an_hourly_renewal_disturbs_no_session() {
     }
     let set_ups = set_ups.load(Ordering::Relaxed) / OPENINGS;
     assert!((2..=3).contains(&set_ups), "{set_ups} set-ups in two hours");
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Settings under which a state is forgotten soon after its peer left, or not for hours.
+fn forgets(soon: bool) -> Settings {
+    let pair_idle = if soon { MINUTE } else { 600 * MINUTE };
+    Settings { tenants: TenantLimits { pair_idle, ..TenantLimits::default() }, ..Settings::default() }
+}
+
+/// Signs three times at once.
+async fn sign_three(network: &Network, key: &tsm_types::KeyId, name: &str) {
+    let names: Vec<String> = (0..3).map(|run| format!("{name}-{run}")).collect();
+    let sessions: Vec<_> = names.iter().map(|name| network.session(name, &[0, 1])).collect();
+    let digest = [7; 32];
+    let (a, b, c) = tokio::join!(
+        network.sign(&sessions[0], key, &digest),
+        network.sign(&sessions[1], key, &digest),
+        network.sign(&sessions[2], key, &digest),
+    );
+    [a, b, c].iter().for_each(|answers| drop(join(&digest, answers)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_either_side_forgot_costs_the_next_sessions_one_set_up_and_no_failure() {
+    for (forgets_0, forgets_1) in [(true, false), (false, true), (true, true), (false, false)] {
+        let own = [(0, forgets(forgets_0)), (1, forgets(forgets_1))].into();
+        let network = Network::start_with_own(2, 7, own).await;
+        let key = network.make_key(CurveId::Secp256k1, 1).await.key_id;
+        sign_three(&network, &key, "before").await;
+        let set_ups = || network.node(0).metrics().pair_set_ups;
+        let before = set_ups();
+        for round in 1..=3 {
+            // The state is not old yet; the link is gone.
+            sleep(5 * MINUTE).await;
+            for (player, forgets) in [(0, forgets_0), (1, forgets_1)] {
+                let held = network.node(player).metrics().pairs;
+                assert_eq!(held, u64::from(!forgets), "player {player}, {forgets_0} {forgets_1}");
+            }
+            sign_three(&network, &key, &format!("after-{round}")).await;
+            let expected = if forgets_0 || forgets_1 { round } else { 0 };
+            assert_eq!(set_ups() - before, expected, "{forgets_0} {forgets_1}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_blinks_in_the_middle_costs_no_set_up() {
+    let network = Network::start(2, 7).await;
+    let key = network.make_key(CurveId::Secp256k1, 1).await.key_id;
+    sign_three(&network, &key, "before").await;
+    let set_ups = count_set_ups(&network);
+    for round in 0..5 {
+        network.links.disconnect(network.key(0));
+        sleep(Duration::from_secs(1)).await;
+        let blink = async {
+            network.links.reconnect(network.key(0));
+            sleep(Duration::from_millis(1)).await;
+            network.links.disconnect(network.key(0));
+            sleep(Duration::from_millis(500)).await;
+            network.links.reconnect(network.key(0));
+        };
+        let name = format!("run-{round}");
+        tokio::join!(sign_three(&network, &key, &name), blink);
+    }
+    assert_eq!(set_ups.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s105_states_are_bounded_in_number_and_those_who_left_make_room() {
+    let tenants = TenantLimits { pairs: 2, pair_idle: 600 * MINUTE, ..TenantLimits::default() };
+    let settings = Settings { tenants, ..Settings::default() };
+    let first = Network::start_with_own(2, 7, [(1, settings)].into()).await;
+    let (second, third) =
+        (first.with_another_player_0(1, "two").await, first.with_another_player_0(2, "three").await);
+    let mut keys = Vec::new();
+    for network in [&first, &second, &third] {
+        keys.push(network.make_key(CurveId::Secp256k1, 1).await.key_id);
+    }
+    sign_three(&first, &keys[0], "first").await;
+    sign_three(&second, &keys[1], "second").await;
+    // Both are still here: the third is refused, by name, and nobody else fails.
+    let refused = third.sign(&third.session("refused", &[0, 1]), &keys[2], &[7; 32]).await;
+    let failure = refused[&1].as_ref().unwrap_err();
+    assert_eq!(failure.code, ErrorCode::TenantPairLimit);
+    assert_eq!(failure.players[0].player, PlayerIndex(0));
+    assert!(failure.detail.contains(&third.key(0).fingerprint().to_string()), "{failure}");
+    assert_eq!(refused[&0].as_ref().unwrap_err().code, ErrorCode::TenantPairLimit);
+    sign_three(&first, &keys[0], "first-again").await;
+
+    // When a phone has left, it makes room; when it comes back, it is as if it had never been away.
+    sleep(5 * MINUTE).await;
+    for (round, (network, key)) in [(&third, 2), (&second, 1), (&first, 0)].into_iter().enumerate() {
+        sign_three(network, &keys[key], &format!("round-{round}")).await;
+        assert!(first.node(1).metrics().pairs <= 2);
+        sleep(5 * MINUTE).await;
+    }
 }

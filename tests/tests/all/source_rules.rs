@@ -55,6 +55,12 @@ fn s09_hashes_are_called_in_the_transcript_and_where_another_format_asks_for_the
         &[
             ("crates/tsm-crypto/src/transcript.rs", 3, "the transcript itself"),
             (
+                "crates/tsm-crypto/src/derivation.rs",
+                3,
+                "HMAC-SHA512 of BIP 32; addresses outlive the versions that transcripts carry",
+            ),
+            ("crates/tsm-crypto/src/xpub.rs", 3, "the fingerprint and checksum of BIP 32's texts"),
+            (
                 "crates/tsm-crypto/src/identity.rs",
                 2,
                 "fingerprints are SHA-256 of the DER key, so that openssl shows the same",
@@ -105,6 +111,8 @@ fn s23_lists_are_zipped_only_where_their_lengths_are_fixed() {
             ("crates/tsm-protocols/src/echo.rs", 3, "lengths are compared first, in the lines above"),
             ("crates/tsm-protocols/src/ecdsa/sign/multiply.rs", 1, "PerPeer::zip"),
             ("crates/tsm-protocols/src/ecdsa/sign/check.rs", 3, "PerPeer::zip, and two arrays of two"),
+            ("crates/tsm-crypto/src/curve.rs", 1, "points and the encodings just made of them, one for each"),
+            ("crates/tsm-crypto/src/fixed_base.rs", 4, fixed),
             ("crates/tsm-crypto/src/ot/base.rs", 9, fixed),
             ("crates/tsm-crypto/src/ot/bits.rs", 1, fixed),
             ("crates/tsm-crypto/src/ot/extension.rs", 4, fixed),
@@ -112,6 +120,7 @@ fn s23_lists_are_zipped_only_where_their_lengths_are_fixed() {
             ("crates/tsm-crypto/src/ot/ggm.rs", 2, fixed),
             ("crates/tsm-crypto/src/ot/limbs.rs", 3, fixed),
             ("crates/tsm-crypto/src/ot/pads.rs", 2, fixed),
+            ("crates/tsm-crypto/src/ot/setup.rs", 2, fixed),
             ("crates/tsm-crypto/src/ot/vole.rs", 11, fixed),
         ],
     );
@@ -208,7 +217,11 @@ fn s108_variable_time_functions_see_public_values_only() {
                 1,
                 "verifies a proof: statement, commitment and response are sent in clear",
             ),
-            ("crates/tsm-crypto/src/ecdsa.rs", 1, "verifies a signature: all of it is public"),
+            (
+                "crates/tsm-crypto/src/ecdsa.rs",
+                2,
+                "verifies a signature, given or joined: all of it is public",
+            ),
             (
                 "crates/tsm-crypto/src/ot/extension.rs",
                 1,

@@ -42,6 +42,9 @@ const KEYS: &[(&str, &str)] = &[
     ("DKLS19.Features.GenerateKey", "GenerateKey"),
     ("DKLS23.Features.Sign", "Sign"),
     ("DKLS23.Features.PublicKey", "PublicKey = true"),
+    ("DKLS23.Features.ChainCode", "ChainCode"),
+    ("DKLS23.MinChainPathLength", "MinChainPathLength"),
+    ("DKLS23.Bip32CacheSize", "Bip32CacheSize"),
     ("Session.ConnectTimeout", "ConnectTimeout"),
     ("Session.SessionTimeout", "SessionTimeout"),
     ("Session.MaxSessions", "MaxSessions"),
@@ -156,7 +159,13 @@ fn an_unknown_key_is_told_its_nearest_neighbour() {
             "did you mean Session.MaxSessions?",
         ),
         ("Sign = true", "sign = true", "sign", "DKLS23.Features.sign", "did you mean DKLS23.Features.Sign?"),
-        ("# a comment", "Port = 1", "Port = 1", "Port", "this key belongs in [MPCTCPServer] or [SDKServer]"),
+        (
+            "# a comment",
+            "Port = 1",
+            "Port = 1",
+            "Port",
+            "this key belongs in [MPCTCPServer] or [SDKServer] or [ManagementServer] or [MetricsServer]",
+        ),
         (
             "Index = 1",
             "Index = 1\nDriverName = 1",
@@ -239,8 +248,6 @@ fn what_is_known_but_not_built_is_refused_by_name() {
         "MPCAMQPServer",
         "MPCRedisServer",
         "TLSUserAuthentication",
-        "ManagementServer",
-        "MetricsServer",
         "MultiInstance",
         "SEPH18S",
         "SEPD19S",
@@ -253,7 +260,6 @@ fn what_is_known_but_not_built_is_refused_by_name() {
     }
     for (section, at) in [
         ("[[TLSUserAuthentication.Applications]]", "TLSUserAuthentication"),
-        ("[ManagementServer.Metrics]", "ManagementServer"),
         ("[SEPD19S.Features]", "SEPD19S"),
         ("[MRZ15.AESFeatures]", "MRZ15"),
     ] {
@@ -281,11 +287,11 @@ fn what_is_known_but_not_built_is_refused_by_name() {
         "Authentication.TokenLifetime",
     );
     refused(
-        "[DKLS23.Features]",
-        "[DKLS23]\nMinChainPathLength = 0\n[DKLS23.Features]",
+        "MinChainPathLength = 2",
+        "PresigGenRequestLimit = 0",
         later,
-        "MinChainPathLength",
-        "DKLS23.MinChainPathLength",
+        "PresigGenRequestLimit",
+        "DKLS23.PresigGenRequestLimit",
     );
     refused("Reshare = false", "Reshare = true", later, "Reshare", "DKLS19.Features.Reshare");
     refused("Reshare = false", "Reshare = 1", "config.wrong_type", "Reshare", "DKLS19.Features.Reshare");
@@ -591,4 +597,31 @@ fn a_huge_file_is_not_read() {
 fn every_code_has_its_own_name() {
     let names: BTreeSet<_> = ProblemCode::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(names.len(), ProblemCode::ALL.len());
+}
+
+#[test]
+fn a_management_server_that_would_not_do_what_it_says_is_refused() {
+    const HASH: &str = "QcV6NRHhpM7UaFaU3K9T34ud50/8zCvUvQkUR6oKHAg=";
+    let key = |permissions: &str| {
+        format!(
+            "{GOOD}[ManagementServer]\nPort = 14401\n[[ManagementServer.APIKeys]]\nAPIKey = \"{HASH}\"\n\
+             Permissions = {permissions}\n"
+        )
+    };
+    let at = "ManagementServer.APIKeys[0].Permissions";
+    assert!(parse_here(&key("[\"HEALTH\", \"METRICS\", \"TSMINFO\"]")).is_ok());
+    refused_text(&key("[\"ROOT\"]"), "config.unknown_choice", "Permissions = ", at);
+    refused_text(&key("[\"APIKEY\"]"), "config.not_built", "Permissions = ", at);
+    refused_text(&key("[1]"), "config.wrong_type", "Permissions = ", at);
+    refused_text(&key("\"HEALTH\""), "config.wrong_type", "Permissions = ", at);
+    let keys = format!("{GOOD}[[ManagementServer.APIKeys]]\nAPIKey = \"{HASH}\"\nPermissions = []\n");
+    refused_text(&keys, "config.missing", "[[ManagementServer.APIKeys]]", "ManagementServer.Port");
+
+    let older = format!("{GOOD}[MetricsServer]\nPort = 14401\n");
+    refused_text(&older, "config.not_built", "[MetricsServer]", "MetricsServer.Prometheus");
+    assert!(parse_here(&format!("{older}Prometheus = true\n")).is_ok());
+    let both = format!("{GOOD}[ManagementServer]\nPort = 1\n[MetricsServer]\nPort = 2\nPrometheus = true\n");
+    refused_text(&both, "config.conflict", "[MetricsServer]", "MetricsServer");
+    let port = format!("{GOOD}[ManagementServer]\nPort  = 8001\n");
+    refused_text(&port, "config.conflict", "Port  = 8001", "ManagementServer.Port");
 }

@@ -70,7 +70,10 @@ fn the_nodes_know_each_others_names_ports_and_keys() {
     let services = services();
     for service in services.values() {
         for (index, player) in &service.config.players {
-            let address = player.address.as_ref().unwrap();
+            let Some(Reach::Dial(Address { place: tsm_types::Place::Tcp(address), .. })) = &player.address
+            else {
+                panic!()
+            };
             let other = &services[&address.host].config;
             assert_eq!(other.player, *index);
             assert_eq!(other.mpc_listen.unwrap().port(), address.port);

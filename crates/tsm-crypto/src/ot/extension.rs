@@ -20,7 +20,7 @@ use super::bits::{BitBlock, BitMatrix};
 use super::gadget::choice_bits;
 use super::gf128::{Gf128, fold_vartime_in_challenges};
 use super::pair::Judged;
-use super::{CHUNKS, CheckFailed, LEAVES, PairState, Seed, TREE_DEPTH, bit128, mask128};
+use super::{CHUNKS, CheckFailed, LEAVES, Leaves, PairState, Seed, TREE_DEPTH, bit128, mask128};
 use crate::curve::Curve;
 use crate::secret::Secret;
 use crate::transcript::{Label, Transcript};
@@ -36,10 +36,24 @@ pub struct ExtensionContext<'a> {
     pub receiver: u16,
 }
 
+/// What an extension is made for: a multiplication on a curve, or the base OTs of a pair's second
+/// direction.
+pub trait Purpose {
+    /// ξ: OTs of one extension.
+    const CHOICE_BITS: usize;
+    /// Part of every hash of the extension.
+    const NAME: &'static str;
+}
+
+impl<C: Curve> Purpose for C {
+    const CHOICE_BITS: usize = choice_bits::<C>();
+    const NAME: &'static str = C::ID.name();
+}
+
 /// B's message: 6,448 bytes on 256-bit curves.
 ///
-/// Its encoding has no lengths: all of them follow from the curve.
-pub struct ExtensionMessage<C: Curve> {
+/// Its encoding has no lengths: all of them follow from the purpose.
+pub struct ExtensionMessage<P: Purpose> {
     pub(super) nonce: [u8; 32],
     /// u: per tree, ξ bits and then 128 bits for the check.
     pub(super) corrections: Vec<u8>,
@@ -47,7 +61,7 @@ pub struct ExtensionMessage<C: Curve> {
     pub(super) folded_choices: u128,
     /// t̃: word m holds coefficient m of the 128 columns' folds.
     pub(super) folded_columns: Box<BitBlock>,
-    curve: PhantomData<C>,
+    purpose: PhantomData<P>,
 }
 
 /// B's side: choice bits β, rows t_j, and b. One use; wiped on drop.
@@ -91,47 +105,10 @@ impl<C: Curve> ReceiverExtension<C> {
         pair: &PairState,
         context: &ExtensionContext<'_>,
         nonce: [u8; 32],
-        mut choices: Secret<Choices>,
+        choices: Secret<Choices>,
     ) -> (Self, ExtensionMessage<C>) {
-        clear_padding::<C>(choices.expose_mut());
-        let binding = Binding::new(pair, context, nonce);
-        let start = binding.prg_start::<C>();
-        let check_block = check_block::<C>();
-        // Step 4.3.2 and 4.3.3.
-        let mut rows = BitMatrix::zero(check_block + 1);
-        let mut corrections = Vec::with_capacity(corrections_len::<C>());
-        for (chunk, leaves) in pair.receiver().leaves.iter().enumerate() {
-            let mut strings = leaves.map(|leaf| expand::<C>(&leaf, start));
-            for block in 0..=check_block {
-                let sum = strings.iter().fold(choices.expose()[block], |sum, string| sum ^ string[block]);
-                append_block::<C>(&mut corrections, block, sum);
-                for i in 0..TREE_DEPTH {
-                    rows.0[block][chunk * TREE_DEPTH + i] = strings
-                        .iter()
-                        .enumerate()
-                        .filter(|(x, _)| (x >> i) & 1 == 1)
-                        .fold(0, |sum, (_, string)| sum ^ string[block]);
-                }
-            }
-            strings.as_flattened_mut().zeroize();
-        }
-        // Step 4.3.4.
-        rows.transpose();
-        let challenges = binding.challenges::<C>(&corrections);
-        let folded_choices = challenges
-            .iter()
-            .zip(choices.expose())
-            .fold(Gf128(choices.expose()[check_block]), |sum, (challenge, block)| {
-                sum.add(challenge.mul(Gf128(*block)))
-            });
-        let folded_columns = Box::new(fold(&challenges, &rows));
-        let message = ExtensionMessage {
-            nonce,
-            corrections,
-            folded_choices: folded_choices.0,
-            folded_columns,
-            curve: PhantomData,
-        };
+        let binding = Binding::new(pair.id(), context, nonce);
+        let (choices, rows, message) = receive(&pair.receiver().leaves, &binding, choices);
         let chi = super::vole::chosen_sum::<C>(choices.expose());
         (ReceiverExtension { binding, choices, rows, chi }, message)
     }
@@ -154,46 +131,100 @@ impl<C: Curve> SenderExtension<C> {
         message: &ExtensionMessage<C>,
     ) -> Result<Self, CheckFailed> {
         judged.pair.count_extension();
-        let binding = Binding::new(judged.pair, context, message.nonce);
-        let start = binding.prg_start::<C>();
+        let binding = Binding::new(judged.pair.id(), context, message.nonce);
         let delta = judged.sender.delta;
-        let check_block = check_block::<C>();
-        // Step 4.4.1: column a = chunk·k + i; the string of leaf x counts where bit i of x ⊕ Δ_c is
-        // 1, which excludes the unknown leaf x = Δ_c by itself.
-        let mut rows = BitMatrix::zero(check_block + 1);
-        let corrections = message.corrections.chunks_exact(choice_bits::<C>() / 8 + 16);
-        for (chunk, (leaves, correction)) in judged.sender.leaves.iter().zip(corrections).enumerate() {
-            let mut strings = leaves.map(|leaf| expand::<C>(&leaf, start));
-            let delta_masks: [u128; TREE_DEPTH] =
-                std::array::from_fn(|i| mask128(bit128(delta, chunk * TREE_DEPTH + i)));
-            for block in 0..=check_block {
-                let correction = read_block::<C>(correction, block);
-                for (i, delta_mask) in delta_masks.iter().enumerate() {
-                    let mut sum = delta_mask & correction;
-                    for (x, string) in strings.iter().enumerate() {
-                        // Numbers of leaves are public, bits of Δ are not.
-                        let x_mask = if (x >> i) & 1 == 1 { u128::MAX } else { 0 };
-                        sum ^= (x_mask ^ delta_mask) & string[block];
-                    }
-                    rows.0[block][chunk * TREE_DEPTH + i] = sum;
-                }
-            }
-            strings.as_flattened_mut().zeroize();
-        }
-        // Step 4.4.2, check C2: R(w_a) = t̃_a + Δ_a·x̃ for all columns a at once.
-        rows.transpose();
-        let challenges = binding.challenges::<C>(&message.corrections);
-        let folded = fold(&challenges, &rows);
-        let mut wrong = 0u128;
-        for (m, (mine, theirs)) in folded.iter().zip(message.folded_columns.iter()).enumerate() {
-            wrong |= mine ^ theirs ^ (mask128(bit128(message.folded_choices, m)) & delta);
-        }
-        if bool::from(wrong.ct_eq(&0)) {
-            Ok(SenderExtension { binding, delta: Secret::new(delta), rows, curve: PhantomData })
-        } else {
-            Err(CheckFailed)
-        }
+        let rows = send(delta, &judged.sender.leaves, &binding, message)?;
+        Ok(SenderExtension { binding, delta: Secret::new(delta), rows, curve: PhantomData })
     }
+}
+
+/// B's part, steps 4.3.2 to 4.3.5: choice bits with their padding cleared, rows t_j, and the message.
+pub(super) fn receive<P: Purpose>(
+    leaves: &Leaves,
+    binding: &Binding,
+    mut choices: Secret<Choices>,
+) -> (Secret<Choices>, BitMatrix, ExtensionMessage<P>) {
+    clear_padding::<P>(choices.expose_mut());
+    let start = binding.prg_start::<P>();
+    let check_block = check_block::<P>();
+    // Step 4.3.2 and 4.3.3.
+    let mut rows = BitMatrix::zero(check_block + 1);
+    let mut corrections = Vec::with_capacity(corrections_len::<P>());
+    for (chunk, leaves) in leaves.iter().enumerate() {
+        let mut strings = leaves.map(|leaf| expand::<P>(&leaf, start));
+        for block in 0..=check_block {
+            let sum = strings.iter().fold(choices.expose()[block], |sum, string| sum ^ string[block]);
+            append_block::<P>(&mut corrections, block, sum);
+            for i in 0..TREE_DEPTH {
+                rows.0[block][chunk * TREE_DEPTH + i] = strings
+                    .iter()
+                    .enumerate()
+                    .filter(|(x, _)| (x >> i) & 1 == 1)
+                    .fold(0, |sum, (_, string)| sum ^ string[block]);
+            }
+        }
+        strings.as_flattened_mut().zeroize();
+    }
+    // Step 4.3.4.
+    rows.transpose();
+    let challenges = binding.challenges::<P>(&corrections);
+    let folded_choices = challenges
+        .iter()
+        .zip(choices.expose())
+        .fold(Gf128(choices.expose()[check_block]), |sum, (challenge, block)| {
+            sum.add(challenge.mul(Gf128(*block)))
+        });
+    let folded_columns = Box::new(fold(&challenges, &rows));
+    let message = ExtensionMessage {
+        nonce: binding.nonce,
+        corrections,
+        folded_choices: folded_choices.0,
+        folded_columns,
+        purpose: PhantomData,
+    };
+    (choices, rows, message)
+}
+
+/// A's part, steps 4.4.1 and 4.4.2: rows q_j, if the check of the columns passes.
+pub(super) fn send<P: Purpose>(
+    delta: u128,
+    leaves: &Leaves,
+    binding: &Binding,
+    message: &ExtensionMessage<P>,
+) -> Result<BitMatrix, CheckFailed> {
+    let start = binding.prg_start::<P>();
+    let check_block = check_block::<P>();
+    // Step 4.4.1: column a = chunk·k + i; the string of leaf x counts where bit i of x ⊕ Δ_c is
+    // 1, which excludes the unknown leaf x = Δ_c by itself.
+    let mut rows = BitMatrix::zero(check_block + 1);
+    let corrections = message.corrections.chunks_exact(P::CHOICE_BITS / 8 + 16);
+    for (chunk, (leaves, correction)) in leaves.iter().zip(corrections).enumerate() {
+        let mut strings = leaves.map(|leaf| expand::<P>(&leaf, start));
+        let delta_masks: [u128; TREE_DEPTH] =
+            std::array::from_fn(|i| mask128(bit128(delta, chunk * TREE_DEPTH + i)));
+        for block in 0..=check_block {
+            let correction = read_block::<P>(correction, block);
+            for (i, delta_mask) in delta_masks.iter().enumerate() {
+                let mut sum = delta_mask & correction;
+                for (x, string) in strings.iter().enumerate() {
+                    // Numbers of leaves are public, bits of Δ are not.
+                    let x_mask = if (x >> i) & 1 == 1 { u128::MAX } else { 0 };
+                    sum ^= (x_mask ^ delta_mask) & string[block];
+                }
+                rows.0[block][chunk * TREE_DEPTH + i] = sum;
+            }
+        }
+        strings.as_flattened_mut().zeroize();
+    }
+    // Step 4.4.2, checks C2 and N4: R(w_a) = t̃_a + Δ_a·x̃ for all columns a at once.
+    rows.transpose();
+    let challenges = binding.challenges::<P>(&message.corrections);
+    let folded = fold(&challenges, &rows);
+    let mut wrong = 0u128;
+    for (m, (mine, theirs)) in folded.iter().zip(message.folded_columns.iter()).enumerate() {
+        wrong |= mine ^ theirs ^ (mask128(bit128(message.folded_choices, m)) & delta);
+    }
+    if bool::from(wrong.ct_eq(&0)) { Ok(rows) } else { Err(CheckFailed) }
 }
 
 /// What every hash of an extension is bound to.
@@ -206,19 +237,13 @@ pub(super) struct Binding {
 }
 
 impl Binding {
-    pub(super) fn new(pair: &PairState, context: &ExtensionContext<'_>, nonce: [u8; 32]) -> Self {
-        Binding {
-            pair: pair.id(),
-            ssid: *context.ssid,
-            sender: context.sender,
-            receiver: context.receiver,
-            nonce,
-        }
+    pub(super) fn new(pair: [u8; 32], context: &ExtensionContext<'_>, nonce: [u8; 32]) -> Self {
+        Binding { pair, ssid: *context.ssid, sender: context.sender, receiver: context.receiver, nonce }
     }
 
-    pub(super) fn transcript<C: Curve>(&self, label: Label) -> Transcript {
+    pub(super) fn transcript<P: Purpose>(&self, label: Label) -> Transcript {
         Transcript::new(label)
-            .bytes("curve", C::ID.name().as_bytes())
+            .bytes("curve", P::NAME.as_bytes())
             .bytes("pair", &self.pair)
             .bytes("ssid", &self.ssid)
             .number("sender", u64::from(self.sender))
@@ -227,17 +252,17 @@ impl Binding {
     }
 
     /// Where the leaves' AES-CTR streams start in this extension.
-    pub(super) fn prg_start<C: Curve>(&self) -> u128 {
+    pub(super) fn prg_start<P: Purpose>(&self) -> u128 {
         let mut start = [0; 16];
-        self.transcript::<C>(Label::ExtensionPrg).fill(&mut start);
+        self.transcript::<P>(Label::ExtensionPrg).fill(&mut start);
         u128::from_le_bytes(start)
     }
 
     /// χ_b, one for each block of choice bits.
-    pub(super) fn challenges<C: Curve>(&self, corrections: &[u8]) -> Vec<Gf128> {
+    pub(super) fn challenges<P: Purpose>(&self, corrections: &[u8]) -> Vec<Gf128> {
         let mut stream =
-            self.transcript::<C>(Label::ExtensionCheck).bytes("corrections", corrections).stream();
-        (0..check_block::<C>())
+            self.transcript::<P>(Label::ExtensionCheck).bytes("corrections", corrections).stream();
+        (0..check_block::<P>())
             .map(|_| {
                 let mut bytes = [0; 16];
                 stream.fill(&mut bytes);
@@ -255,30 +280,30 @@ pub(super) type Choices = [u128; MAX_BLOCKS];
 pub(super) const MAX_BLOCKS: usize = 7;
 
 /// Number of the block that belongs to the check, which is the number of blocks before it.
-pub(super) const fn check_block<C: Curve>() -> usize {
-    choice_bits::<C>().div_ceil(128)
+pub(super) const fn check_block<P: Purpose>() -> usize {
+    P::CHOICE_BITS.div_ceil(128)
 }
 
-const fn corrections_len<C: Curve>() -> usize {
-    CHUNKS * (choice_bits::<C>() / 8 + 16)
+const fn corrections_len<P: Purpose>() -> usize {
+    CHUNKS * (P::CHOICE_BITS / 8 + 16)
 }
 
 /// Bits of the last block of choice bits that are not choice bits become zero.
-fn clear_padding<C: Curve>(blocks: &mut Choices) {
-    let padding = 128 * check_block::<C>() - choice_bits::<C>();
-    blocks[check_block::<C>() - 1] &= u128::MAX >> padding;
+fn clear_padding<P: Purpose>(blocks: &mut Choices) {
+    let padding = 128 * check_block::<P>() - P::CHOICE_BITS;
+    blocks[check_block::<P>() - 1] &= u128::MAX >> padding;
 }
 
 /// PRG(leaf): AES-128 under the leaf in counter mode.
-fn expand<C: Curve>(leaf: &Seed, start: u128) -> Choices {
+fn expand<P: Purpose>(leaf: &Seed, start: u128) -> Choices {
     let mut stream = [Block::default(); MAX_BLOCKS];
-    let blocks = check_block::<C>() + 1;
+    let blocks = check_block::<P>() + 1;
     for (counter, block) in stream.iter_mut().enumerate() {
         *block = (start ^ counter as u128).to_le_bytes().into();
     }
     Aes128Enc::new(&(*leaf).into()).encrypt_blocks(&mut stream[..blocks]);
     let mut string = stream.map(|block| u128::from_le_bytes(block.into()));
-    clear_padding::<C>(&mut string);
+    clear_padding::<P>(&mut string);
     string
 }
 
@@ -292,24 +317,24 @@ pub(super) fn fold(challenges: &[Gf128], rows: &BitMatrix) -> BitBlock {
     folded
 }
 
-fn append_block<C: Curve>(bytes: &mut Vec<u8>, block: usize, value: u128) {
-    bytes.extend_from_slice(&value.to_le_bytes()[..block_len::<C>(block)]);
+fn append_block<P: Purpose>(bytes: &mut Vec<u8>, block: usize, value: u128) {
+    bytes.extend_from_slice(&value.to_le_bytes()[..block_len::<P>(block)]);
 }
 
-fn read_block<C: Curve>(bytes: &[u8], block: usize) -> u128 {
-    let start = if block == check_block::<C>() { choice_bits::<C>() / 8 } else { 16 * block };
+fn read_block<P: Purpose>(bytes: &[u8], block: usize) -> u128 {
+    let start = if block == check_block::<P>() { P::CHOICE_BITS / 8 } else { 16 * block };
     let mut value = [0; 16];
-    let part = &mut value[..block_len::<C>(block)];
+    let part = &mut value[..block_len::<P>(block)];
     part.copy_from_slice(&bytes[start..start + part.len()]);
     u128::from_le_bytes(value)
 }
 
 /// Bytes of a block that are sent.
-fn block_len<C: Curve>(block: usize) -> usize {
-    if block == check_block::<C>() { 16 } else { (choice_bits::<C>() / 8 - 16 * block).min(16) }
+fn block_len<P: Purpose>(block: usize) -> usize {
+    if block == check_block::<P>() { 16 } else { (P::CHOICE_BITS / 8 - 16 * block).min(16) }
 }
 
-impl<C: Curve> BorshSerialize for ExtensionMessage<C> {
+impl<P: Purpose> BorshSerialize for ExtensionMessage<P> {
     fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
         writer.write_all(&self.nonce)?;
         writer.write_all(&self.corrections)?;
@@ -318,18 +343,18 @@ impl<C: Curve> BorshSerialize for ExtensionMessage<C> {
     }
 }
 
-impl<C: Curve> BorshDeserialize for ExtensionMessage<C> {
+impl<P: Purpose> BorshDeserialize for ExtensionMessage<P> {
     fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
         let nonce = <[u8; 32]>::deserialize_reader(reader)?;
-        let mut corrections = vec![0; corrections_len::<C>()];
+        let mut corrections = vec![0; corrections_len::<P>()];
         reader.read_exact(&mut corrections)?;
         let folded_choices = u128::deserialize_reader(reader)?;
         let folded_columns = Box::new(BitBlock::deserialize_reader(reader)?);
-        Ok(ExtensionMessage { nonce, corrections, folded_choices, folded_columns, curve: PhantomData })
+        Ok(ExtensionMessage { nonce, corrections, folded_choices, folded_columns, purpose: PhantomData })
     }
 }
 
-impl<C: Curve> fmt::Debug for ExtensionMessage<C> {
+impl<P: Purpose> fmt::Debug for ExtensionMessage<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExtensionMessage").finish_non_exhaustive()
     }

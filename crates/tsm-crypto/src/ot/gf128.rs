@@ -4,6 +4,7 @@
 //! x^i. The product has a type, so that no bitwise AND can be mistaken for it.
 
 use super::bits::BitBlock;
+use super::{bit128, mask128};
 
 /// An element of GF(2^128).
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,9 +26,9 @@ impl Gf128 {
     pub(super) fn mul(self, other: Self) -> Self {
         let mut product = 0u128;
         for index in (0..128).rev() {
-            let carry = 0u128.wrapping_sub(product >> 127);
+            let carry = mask128(bit128(product, 127));
             product = (product << 1) ^ (carry & REDUCTION);
-            product ^= 0u128.wrapping_sub((self.0 >> index) & 1) & other.0;
+            product ^= mask128(bit128(self.0, index)) & other.0;
         }
         Gf128(product)
     }
@@ -40,14 +41,18 @@ impl Gf128 {
 /// time depends on the challenges, which are public.
 pub(super) fn fold_vartime_in_challenges(challenges: &[Gf128], blocks: &[BitBlock]) -> BitBlock {
     debug_assert_eq!(challenges.len(), blocks.len());
-    let mut product = [0u128; 256];
+    // In halves: the compiler makes wide registers of 64-bit words, but not of 128-bit ones.
+    let mut halves = [[0u64; 2]; 256];
     for (challenge, block) in challenges.iter().zip(blocks) {
+        let block = block.map(|word| [word as u64, (word >> 64) as u64]);
         for shift in (0..128).filter(|shift| (challenge.0 >> shift) & 1 == 1) {
-            for (sum, word) in product[shift..shift + 128].iter_mut().zip(block) {
+            let sums = halves[shift..shift + 128].as_flattened_mut();
+            for (sum, word) in sums.iter_mut().zip(block.as_flattened()) {
                 *sum ^= word;
             }
         }
     }
+    let mut product = halves.map(|[low, high]| u128::from(high) << 64 | u128::from(low));
     // x^m = x^(m-128) · (x^7 + x^2 + x + 1), highest first: the new terms are below m.
     for m in (128..256).rev() {
         let high = product[m];

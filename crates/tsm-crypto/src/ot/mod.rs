@@ -1,9 +1,10 @@
 //! Oblivious transfer, and the multiplication made from it (`docs/spec/ot.md`).
 //!
-//! Two processes set up a pair state once, by two crossing flights, and use it for all keys and
+//! Two processes set up a pair state once, by three flights, and use it for all keys and
 //! sessions until a check fails or the owner renews it:
 //!
-//! * [`setup`]: base OT (Masny-Rindal, eprint 2019/706) and GGM trees; gives a [`PairState`].
+//! * [`setup`]: base OT (Masny-Rindal, eprint 2019/706) in one direction, from an extension in the
+//!   other, and GGM trees; gives a [`PairState`].
 //! * [`extension`]: SoftSpokenOT (Roy, eprint 2022/192), one message from B to A.
 //! * [`vole`]: random vector OLE of DKLs23 (eprint 2023/765, protocol 5.2), one message from A to B.
 //! * [`zero_share`]: additive shares of zero from the pair's common seed.
@@ -36,7 +37,10 @@ mod tests;
 
 pub use extension::{ExtensionContext, ExtensionMessage, ReceiverExtension, SenderExtension};
 pub use pair::{Judged, PairState, Verdict};
-pub use setup::{SetupAnswered, SetupContext, SetupError, SetupFlight1, SetupFlight2, SetupStarted};
+pub use setup::{
+    HigherAnswered, HigherFlight1, HigherFlight2, HigherStarted, LowerAnswered, LowerFlight1, LowerFlight2,
+    LowerStarted, SetupContext, SetupError,
+};
 pub use vole::VoleMessage;
 
 /// A secret-dependent check failed (class S): the peer is faulty and the pair's state is burned.

@@ -24,11 +24,12 @@ const CONTEXT: ExtensionContext<'static> = ExtensionContext { ssid: &[4; 32], se
 /// Both sides of an honest set-up: player 2, player 3.
 pub(super) fn honest_pair(seed: u64) -> (PairState, PairState) {
     let mut rng = test_rng(seed);
-    let (one, flight_1) = SetupStarted::new(PAIR_1, &mut rng);
-    let (two, flight_2) = SetupStarted::new(PAIR_2, &mut rng);
-    let (one, answer_1) = one.answer(&flight_2, &mut rng).unwrap();
-    let (two, answer_2) = two.answer(&flight_1, &mut rng).unwrap();
-    (one.finish(&answer_2).unwrap(), two.finish(&answer_1).unwrap())
+    let (lower, flight_1) = LowerStarted::new(PAIR_1, &mut rng);
+    let (higher, flight_2) = HigherStarted::new(PAIR_2, &mut rng);
+    let lower = lower.answer(&flight_2).unwrap();
+    let (higher, answer) = higher.answer(&flight_1, &mut rng).unwrap();
+    let (lower, last) = lower.finish(&answer, &mut rng).unwrap();
+    (lower, higher.finish(&last).unwrap())
 }
 
 /// Runs a check without burning the state if it fails.
@@ -514,8 +515,8 @@ fn s42_a_failed_c5_burns_the_state_of_b() {
 fn states_and_extensions_can_go_to_other_threads() {
     fn shared<T: Send + Sync>() {}
     shared::<PairState>();
-    shared::<SetupStarted>();
-    shared::<SetupAnswered>();
+    shared::<(LowerStarted, LowerAnswered)>();
+    shared::<(HigherStarted, HigherAnswered)>();
     shared::<SenderExtension<P521>>();
     shared::<ReceiverExtension<P521>>();
 }

@@ -16,6 +16,7 @@ use crate::certificates;
 use crate::node::Inner;
 use crate::outcomes::Outcome;
 use crate::run::{Limits, Running};
+use crate::tenants::KeyPlaces;
 use crate::vault::key_exists;
 
 const GENERATE: u8 = 1;
@@ -27,7 +28,7 @@ pub(crate) async fn run(
     request: GenerateKey,
 ) -> Result<KeyInfo, Failure> {
     enabled(node.settings.features.generate_key, "GenerateKey")?;
-    let resolved = node.known.resolve(&request.session)?;
+    let resolved = node.resolve(&request.session)?;
     let parameters = KeygenParameters {
         curve: request.curve,
         threshold: Threshold::new(request.threshold, resolved.players.len())?,
@@ -63,11 +64,18 @@ async fn generate(
         && node.vault.has(&application, key_id).await?
     {
         let failure = key_exists(key_id);
-        node.refuse(&session.id, &session.players, &failure);
+        node.refuse(&session.id, None, &session.players, &failure);
         return Err(failure);
     }
-    let mut running = Running::open(&node, session, routes, limits)?;
-    let result = make_and_confirm(&node, &application, &mut running, parameters).await;
+    let places = match KeyPlaces::take(&node, &session.players).await {
+        Ok(places) => places,
+        Err(failure) => {
+            node.refuse(&session.id, None, &session.players, &failure);
+            return Err(failure);
+        }
+    };
+    let mut running = Running::open(&node, Some(&application), session, routes, limits)?;
+    let result = make_and_confirm(&node, &application, &mut running, parameters, places).await;
     running.finish(result)
 }
 
@@ -76,6 +84,7 @@ async fn make_and_confirm(
     application: &ApplicationId,
     running: &mut Running,
     parameters: KeygenParameters,
+    places: KeyPlaces,
 ) -> Result<Outcome, Failure> {
     let context = running.context().clone();
     let identity = node.identity.clone();
@@ -83,7 +92,8 @@ async fn make_and_confirm(
     let made = running.drive(GENERATE, step).await?;
 
     // From here on others may come to hold the complete certificate.
-    node.vault.keep_provisional(application, &made.share).await?;
+    node.vault.keep_provisional(application, &made.share, places.tenants()).await?;
+    drop(places);
 
     let certificate = made.share.certificate.clone();
     let context = running.context().clone();

@@ -1,22 +1,38 @@
-//! What one node answers alone: public keys, the list of keys, deletion.
+//! What one node answers alone: public keys and chain codes, the list of keys, deletion.
 
 use std::sync::Arc;
 
 use tsm_protocols::Certificate;
-use tsm_types::request::KeyInfo;
-use tsm_types::{ApplicationId, Failure, KeyId};
+use tsm_types::request::{ChainCode, KeyInfo};
+use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId};
 
 use super::enabled;
+use crate::derived::{derive, long_enough};
 use crate::node::Inner;
 
 pub(crate) async fn public_key(
     node: &Arc<Inner>,
     application: &ApplicationId,
     key_id: &KeyId,
+    path: &DerivationPath,
 ) -> Result<KeyInfo, Failure> {
     enabled(node.settings.features.public_key, "PublicKey")?;
+    long_enough(node, path)?;
     let signed = node.vault.certificate(application, key_id).await?;
-    Ok(key_info(&signed.certificate, Vec::new()))
+    let public_key = derive(node, &signed.certificate, path).await?.public_key_der();
+    Ok(KeyInfo { public_key, ..key_info(&signed.certificate, Vec::new()) })
+}
+
+pub(crate) async fn chain_code(
+    node: &Arc<Inner>,
+    application: &ApplicationId,
+    key_id: &KeyId,
+    path: &DerivationPath,
+) -> Result<ChainCode, Failure> {
+    enabled(node.settings.features.chain_code, "ChainCode")?;
+    long_enough(node, path)?;
+    let signed = node.vault.certificate(application, key_id).await?;
+    Ok(ChainCode(*derive(node, &signed.certificate, path).await?.chain_code()))
 }
 
 pub(crate) async fn list(node: &Arc<Inner>, application: &ApplicationId) -> Result<Vec<KeyId>, Failure> {

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use tsm_protocols::ecdsa::sign;
-use tsm_protocols::{KeyShare, PerPeer};
+use tsm_protocols::{DerivedKey, KeyShare, PerPeer};
 use tsm_transport::Route;
 use tsm_types::request::{SignEcdsa, Signed};
 use tsm_types::{ApplicationId, Digest, ErrorCode, Failure, Operation, PlayerIndex, Session};
 
 use super::enabled;
 use crate::certificates;
+use crate::derived::{derive, long_enough};
 use crate::node::Inner;
 use crate::outcomes::Outcome;
 use crate::resolve::Resolved;
@@ -25,22 +26,30 @@ pub(crate) async fn run(
     request: SignEcdsa,
 ) -> Result<Signed, Failure> {
     enabled(node.settings.features.sign, "Sign")?;
-    let resolved = node.known.resolve(&request.session)?;
+    let resolved = node.resolve(&request.session)?;
     let loaded = load(node, application, &request, &resolved).await;
-    let (share, digest, session) = match loaded {
+    let (signer, session) = match loaded {
         Ok(loaded) => loaded,
         Err(failure) => {
-            node.refuse(&request.session.id, &resolved.players, &failure);
+            node.refuse(&request.session.id, None, &resolved.players, &failure);
             return Err(failure);
         }
     };
     let limits = node.limits(&request.session);
     let (id, tag) = (session.id.clone(), session.tag());
-    let work = sign(node.clone(), share, session, resolved.routes, digest, limits);
+    let work = sign(node.clone(), application.clone(), signer, session, resolved.routes, limits);
     match node.outcomes.once(node, application, &id, tag, work).await? {
         Outcome::Signed(signed) => Ok(Signed { notices: resolved.notices, ..signed }),
         Outcome::Key(_) => Err(Failure::new(ErrorCode::NodeFault, "a signing session gave a key")),
     }
+}
+
+/// What a signature is made with.
+struct Signer {
+    share: KeyShare,
+    /// The key at the request's path.
+    key: Arc<DerivedKey>,
+    digest: Digest,
 }
 
 /// Reads the key share, once. Everything that can be refused is refused here, before anybody else is
@@ -50,11 +59,9 @@ async fn load(
     application: &ApplicationId,
     request: &SignEcdsa,
     resolved: &Resolved,
-) -> Result<(KeyShare, Digest, Session), Failure> {
+) -> Result<(Signer, Session), Failure> {
     let players = &resolved.players;
-    if !request.path.is_empty() {
-        return Err(Failure::new(ErrorCode::PathUnsupported, "the derivation path is not empty"));
-    }
+    long_enough(node, &request.path)?;
     let share = match node.vault.key(application, &request.key_id).await? {
         Some(share) => share,
         None => {
@@ -89,6 +96,7 @@ async fn load(
         return Err(Failure::signers_too_few(players.len(), certificate.threshold));
     }
     let digest = Digest::new(request.digest.clone(), certificate.curve)?;
+    let key = derive(node, certificate, &request.path).await?;
     let operation = Operation::SignEcdsa {
         key_id: request.key_id.clone(),
         epoch: certificate.epoch,
@@ -97,28 +105,23 @@ async fn load(
         digest: digest.clone(),
     };
     let session = Session { id: request.session.id.clone(), operation, players: players.clone() };
-    Ok((share, digest, session))
+    Ok((Signer { share, key, digest }, session))
 }
 
 async fn sign(
     node: Arc<Inner>,
-    share: KeyShare,
+    application: ApplicationId,
+    signer: Signer,
     session: Session,
     routes: Vec<(PlayerIndex, Route)>,
-    digest: Digest,
     limits: Limits,
 ) -> Result<Outcome, Failure> {
-    let mut running = Running::open(&node, session, routes, limits)?;
-    let result = make_partial(&node, &mut running, share, digest).await;
+    let mut running = Running::open(&node, Some(&application), session, routes, limits)?;
+    let result = make_partial(&node, &mut running, signer).await;
     running.finish(result)
 }
 
-async fn make_partial(
-    node: &Arc<Inner>,
-    running: &mut Running,
-    share: KeyShare,
-    digest: Digest,
-) -> Result<Outcome, Failure> {
+async fn make_partial(node: &Arc<Inner>, running: &mut Running, signer: Signer) -> Result<Outcome, Failure> {
     let context = running.context().clone();
     let mut pairs = std::collections::BTreeMap::new();
     for peer in context.peers() {
@@ -128,7 +131,10 @@ async fn make_partial(
     let pairs = PerPeer::collect(&context.peers(), pairs)
         .ok_or_else(|| Failure::new(ErrorCode::NodeFault, "a peer has no shared state"))?;
     let step = running
-        .compute(SIGN, 0, move |rng| sign::start(&context, &share, &digest, pairs, rng))
+        .compute(SIGN, 0, move |rng| {
+            let Signer { share, key, digest } = signer;
+            sign::start_derived(&context, &share, &key, &digest, pairs, rng)
+        })
         .await?
         .map_err(|refusal| Failure::new(refusal.code(), refusal.to_string()))?;
     let partial = running.drive(SIGN, step).await?;

@@ -3,7 +3,7 @@
 
 use elliptic_curve::{Field, Group};
 use tsm_crypto::commitment::Commitment;
-use tsm_crypto::{CryptoRng, Curve, Label, NonIdentityPoint, Secret, Transcript};
+use tsm_crypto::{CryptoRng, Curve, Label, Secret, Transcript};
 use tsm_types::{Epoch, KeyId, PlayerIndex};
 
 use super::deal::{CommitMessage, Opening, Statement, commitment_context};
@@ -81,11 +81,14 @@ impl<C: Curve> Round for Opened<C> {
                 *sum += point;
             }
         }
-        let at = |number: u64| encode_non_identity::<C>(evaluate_in_exponent_vartime::<C>(&joint, number));
+        let at = |number: u64| evaluate_in_exponent_vartime::<C>(&joint, number);
+        let points: Vec<C::Point> = (0..).take(1 + context.players().len()).map(at).collect();
         // K6: neither the key nor a share of it is zero (rule S-39).
-        let public_key = at(0)?;
-        let share_points: Vec<Vec<u8>> =
-            (1..).take(context.players().len()).map(at).collect::<Result<_, Abort>>()?;
+        if points.iter().any(|point| bool::from(point.is_identity())) {
+            return Err(Abort::unattributed("K6 key and shares are not zero"));
+        }
+        let mut share_points = C::encode_points(&points);
+        let public_key = share_points.remove(0);
 
         // Step 3.2: x_i is the sum of the shares that everybody dealt to this player.
         let mut secret = Secret::new(C::Scalar::ZERO);
@@ -122,6 +125,7 @@ impl<C: Curve> Round for Opened<C> {
             ssid,
         };
         let secret = Secret::new(C::encode_scalar(secret.expose()));
+        // K5 for every peer's part: the secret fits its point.
         let share = KeyShare { certificate, holder: context.me(), secret };
         Ok(Step::done(ProvisionalKey { share }))
     }
@@ -136,12 +140,6 @@ fn opens<C: Curve>(
 ) -> bool {
     let encoded = borsh::to_vec(opening).expect("encoding to memory cannot fail");
     commitment_context(context, player).opens(commitment, &encoded, blinding)
-}
-
-fn encode_non_identity<C: Curve>(point: C::Point) -> Result<Vec<u8>, Abort> {
-    NonIdentityPoint::<C>::new(point)
-        .map(|point| C::encode_point(point.point()))
-        .ok_or(Abort::unattributed("K6 key and shares are not zero"))
 }
 
 /// Step 3.4: every holder draws the same ID from the run.

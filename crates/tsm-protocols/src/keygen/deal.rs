@@ -62,13 +62,8 @@ impl<C: Curve> Dealing<C> {
         let polynomial: Secret<Vec<C::Scalar>> =
             Secret::new((0..count).map(|_| C::random_nonzero_scalar(rng)).collect());
         // Step 1.2: A_i,m = a_i,m * G.
-        let coefficients: Vec<NonIdentityPoint<C>> = polynomial
-            .expose()
-            .iter()
-            .map(|coefficient| {
-                NonIdentityPoint::new(C::mul_generator(coefficient)).expect("no coefficient is zero")
-            })
-            .collect();
+        let points: Vec<C::Point> = polynomial.expose().iter().map(C::mul_generator).collect();
+        let coefficients = NonIdentityPoint::batch(&points).expect("no coefficient is zero");
         // Step 1.3: c_i and N_i.
         let (mut chain_code, mut fresh) = ([0; 32], [0; 32]);
         rng.fill_bytes(&mut chain_code);

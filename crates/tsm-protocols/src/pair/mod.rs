@@ -1,20 +1,19 @@
 //! Set-up of the state that two processes share (docs/spec/pair-set-up.md).
 //!
-//! Two flights over base OT and GGM trees, whose equations are in `docs/spec/ot.md` and whose code
-//! is in `tsm_crypto::ot`. The state lives in memory only and is renewed after its first failed
-//! check.
+//! Three flights over base OT, an extension and GGM trees, whose equations are in `docs/spec/ot.md`
+//! and whose code is in `tsm_crypto::ot`. The two sides differ: `lower.rs` and `higher.rs`. The state
+//! lives in memory only and is renewed after its first failed check.
 
-mod answer;
-mod finish;
+mod higher;
+mod lower;
 
 use tsm_crypto::CryptoRng;
-use tsm_crypto::ot::{PairState, SetupContext, SetupError, SetupStarted};
+use tsm_crypto::ot::{HigherStarted, LowerStarted, PairState, SetupContext, SetupError};
 use tsm_types::PlayerIndex;
 
 use crate::abort::Abort;
 use crate::context::Context;
 use crate::round::{Outgoing, Step};
-use answer::Started;
 
 /// Starts the set-up between the two players of a session.
 ///
@@ -32,15 +31,19 @@ pub fn start(context: &Context, rng: &mut dyn CryptoRng) -> Step<PairState> {
         my_identity: context.key_of(context.me()).der(),
         peer_identity: context.key_of(peer).der(),
     };
-    let (started, flight) = SetupStarted::new(set_up, rng);
-    let send = Outgoing::broadcast(&peers, &flight);
-    Step::wait(send, peers, Started { started })
+    if context.me() < peer {
+        let (started, flight) = LowerStarted::new(set_up, rng);
+        Step::wait(vec![Outgoing::new(peer, &flight)], peers, lower::Started { started })
+    } else {
+        let (started, flight) = HigherStarted::new(set_up, rng);
+        Step::wait(vec![Outgoing::new(peer, &flight)], peers, higher::Started { started })
+    }
 }
 
 /// Who is to be named for a failed set-up.
 fn abort(peer: PlayerIndex, error: SetupError) -> Abort {
     match error {
         SetupError::Malformed(check) => Abort::malformed(peer, check),
-        SetupError::CheckFailed => Abort::secret_dependent(peer, "N3 trees"),
+        SetupError::CheckFailed(check) => Abort::secret_dependent(peer, check),
     }
 }

@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what a helper of a test unwraps is part of the test")]
 
+mod derivation;
 mod honest;
 mod keygen;
 mod model;

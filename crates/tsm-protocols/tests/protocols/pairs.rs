@@ -30,47 +30,74 @@ fn n1_s04_our_own_first_flight_sent_back_is_refused() {
 }
 
 #[test]
+fn n1_s04_the_peers_fresh_bytes_sent_back_to_it_are_refused() {
+    let kept = RefCell::new(Vec::new());
+    let outcome = set_up(&[0, 9], |message| {
+        if message.from == p(0) && message.round == 1 {
+            *kept.borrow_mut() = message.body[..32].to_vec();
+        } else if message.from == p(9) && message.round == 1 {
+            message.body[..32].copy_from_slice(&kept.borrow());
+        }
+    });
+    assert_named(abort_of(&outcome, 0), Some(9), Class::Malformed, "N1");
+}
+
+#[test]
 fn n2_s24_a_malformed_point_in_either_half_of_flight_1_is_refused() {
-    // The first point of the receiver's half, and the last of the sender's.
-    for place in [32, 12_320 - 32] {
+    // First and last point of each side's flight, and the other side.
+    for (cheat, victim, place) in [(9, 0, 32), (9, 0, 4_128 - 32), (0, 9, 32), (0, 9, 8_224 - 32)] {
         let outcome = set_up(&[0, 9], |message| {
-            if message.from == p(9) && message.round == 1 {
+            if message.from == p(cheat) && message.round == 1 {
                 message.body[place..place + 32].fill(0xff);
             }
         });
-        assert_eq!(abort_of(&outcome, 0).class, Class::Malformed);
-        assert_eq!(abort_of(&outcome, 0).player, Some(p(9)));
+        assert_named(abort_of(&outcome, victim), Some(cheat), Class::Malformed, "N2");
     }
 }
 
 #[test]
 fn n3_s41_a_spoiled_tree_is_a_secret_dependent_failure() {
-    for place in [0, 3_000, 6_175] {
-        let outcome = set_up(&[0, 9], |message| {
-            if message.from == p(9) && message.round == 2 {
-                message.body[place] ^= 1;
+    for (cheat, victim, round) in [(9, 0, 2), (0, 9, 3)] {
+        for place in [0, 3_000, 6_175] {
+            let outcome = set_up(&[0, 9], |message| {
+                if message.from == p(cheat) && message.round == round {
+                    message.body[place] ^= 1;
+                }
+            });
+            // A spoiled part may be one that the victim's choices do not look at, but for the digests.
+            if place == 6_175 {
+                assert_named(abort_of(&outcome, victim), Some(cheat), Class::SecretDependent, "N3");
+            } else if let Some(Err(abort)) = &outcome[&p(victim)] {
+                assert_named(abort, Some(cheat), Class::SecretDependent, "N3");
             }
-        });
-        // A spoiled part may be one that player 0's choices do not look at, but for the digests.
-        if place == 6_175 {
-            assert_named(abort_of(&outcome, 0), Some(9), Class::SecretDependent, "N3");
-        } else if let Some(Err(abort)) = &outcome[&p(0)] {
-            assert_named(abort, Some(9), Class::SecretDependent, "N3");
         }
     }
 }
 
 #[test]
+fn n4_s41_a_spoiled_extension_of_the_set_up_is_a_secret_dependent_failure() {
+    for place in [6_176, 8_000, 10_319] {
+        let outcome = set_up(&[0, 9], |message| {
+            if message.from == p(9) && message.round == 2 {
+                message.body[place] ^= 1;
+            }
+        });
+        assert_named(abort_of(&outcome, 0), Some(9), Class::SecretDependent, "N4");
+        assert!(outcome[&p(9)].is_none(), "without the peer's last flight there is no state");
+    }
+}
+
+#[test]
 fn s29_flights_of_another_length_are_refused() {
-    for round in [1, 2] {
+    for (cheat, victim, round) in [(9, 0, 1), (9, 0, 2), (0, 9, 1), (0, 9, 3)] {
         for longer in [true, false] {
             let outcome = set_up(&[0, 9], |message| {
-                if message.from == p(9) && message.round == round {
+                if message.from == p(cheat) && message.round == round {
                     let length = message.body.len();
                     message.body.resize(if longer { length + 1 } else { length - 1 }, 0);
                 }
             });
-            assert_named(abort_of(&outcome, 0), Some(9), Class::Malformed, "message decodes");
+            assert_named(abort_of(&outcome, victim), Some(cheat), Class::Malformed, "message decodes");
         }
     }
 }
@@ -93,7 +120,8 @@ fn s03_flights_of_an_earlier_set_up_are_refused() {
 fn the_flights_have_the_documented_sizes() {
     let sizes = RefCell::new(BTreeMap::new());
     all(set_up(&[0, 9], |message| {
-        sizes.borrow_mut().insert(message.round, message.body.len());
+        sizes.borrow_mut().insert((message.from.0, message.round), message.body.len());
     }));
-    assert_eq!(sizes.into_inner(), [(1, 12_320), (2, 6_176)].into());
+    let expected = [((0, 1), 8_224), ((9, 1), 4_128), ((9, 2), 10_320), ((0, 3), 6_176)];
+    assert_eq!(sizes.into_inner(), expected.into());
 }

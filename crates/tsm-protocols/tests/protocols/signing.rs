@@ -199,7 +199,7 @@ fn c5_a_changed_matrix_entry_or_eta_burns_the_pair() {
 fn c6_an_output_point_that_does_not_fit_the_nonce_burns_the_pair() {
     let pairs = Pairs::fresh(&PLAYERS);
     let outcome = tampered(&pairs, second_to(9, |m| m.private.gamma_u = moved(&m.private.gamma_u)));
-    assert_burned(&pairs, &outcome, 9, "C6");
+    assert_burned(&pairs, &outcome, 9, "C6, C7");
 }
 
 #[test]
@@ -242,7 +242,24 @@ fn c7_an_output_point_or_key_point_that_does_not_fit_the_key_part_burns_the_pair
     for edit in edits {
         let pairs = Pairs::fresh(&PLAYERS);
         let outcome = tampered(&pairs, second_to(9, edit));
-        assert_burned(&pairs, &outcome, 9, "C7");
+        assert_burned(&pairs, &outcome, 9, "C6, C7");
+    }
+}
+
+#[test]
+fn c6_c7_errors_that_would_cancel_in_a_plain_sum_of_both_checks_burn_the_pair() {
+    let edits: [fn(&mut Multiply); 2] = [
+        |m| {
+            let one = Secp256k1::mul_generator(&Scalar::from(1u64));
+            let private = &mut m.private;
+            private.gamma_u = NonIdentityPoint::new(*private.gamma_u.point() + one).unwrap();
+            private.gamma_v = NonIdentityPoint::new(*private.gamma_v.point() - one).unwrap();
+        },
+        |m| std::mem::swap(&mut m.private.gamma_u, &mut m.private.gamma_v),
+    ];
+    for edit in edits {
+        let pairs = Pairs::fresh(&PLAYERS);
+        assert_burned(&pairs, &tampered(&pairs, second_to(9, edit)), 9, "C6, C7");
     }
 }
 
@@ -563,11 +580,29 @@ fn a_holder_with_another_identity_key_than_the_certificate_names_is_refused() {
 
 #[test]
 fn s80_a_share_that_does_not_fit_its_certificate_is_refused() {
+    let share = &SHARES[&p(0)];
+    let load = |certificate: &tsm_protocols::Certificate, holder, secret: &[u8]| {
+        let secret = tsm_crypto::Secret::new(secret.to_vec());
+        tsm_protocols::KeyShare::new(certificate.clone(), holder, secret)
+    };
+    let secret = share.secret.expose().as_slice();
+    assert!(load(&share.certificate, p(0), secret).is_some());
+    let mut other = secret.to_vec();
+    other[31] ^= 1;
+    assert!(load(&share.certificate, p(0), &other).is_none(), "another secret");
+    assert!(load(&share.certificate, p(9), secret).is_none(), "another holder's place");
+    assert!(load(&share.certificate, p(7), secret).is_none(), "no holder");
+    assert!(load(&share.certificate, p(0), &secret[1..]).is_none(), "no scalar");
+    let mut certificate = share.certificate.clone();
+    certificate.share_points.swap(0, 1);
+    assert!(load(&certificate, p(0), secret).is_none(), "another certificate");
+}
+
+#[test]
+fn s80_a_share_of_another_holder_does_not_sign() {
     let digest = digest(CurveId::Secp256k1, 0x42);
     let context = Context::new(&sign_by(&[0, 9]), p(0)).unwrap();
-    let mut share = copy(&SHARES[&p(0)]);
-    share.secret.expose_mut()[31] ^= 1;
-    let refusal = sign::start(&context, &share, &digest, PAIRS.of(&context), &mut test_rng(1)).err();
+    let refusal = sign::start(&context, &SHARES[&p(9)], &digest, PAIRS.of(&context), &mut test_rng(1)).err();
     assert_eq!(refusal, Some(SignRefusal::Share));
 }
 

@@ -12,7 +12,9 @@ use tsm_protocols::ecdsa::sign;
 use tsm_protocols::keygen::{self, KeygenParameters, ProvisionalKey};
 use tsm_protocols::testing::{InFlight, run_cluster};
 use tsm_protocols::{Abort, Class, Context, KeyShare, PerPeer, SignedCertificate, Step, pair};
-use tsm_types::{CurveId, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold};
+use tsm_types::{
+    CurveId, DerivationPath, Digest, Operation, PlayerIndex, Players, Session, SessionId, Threshold,
+};
 
 /// Neither contiguous nor starting at one, so that a player index is never mistaken for a share
 /// number.
@@ -137,11 +139,8 @@ pub(crate) fn generate_with(curve: CurveId, t: u64, indices: &[u16], seed: u64) 
 
 /// A second copy of a share, as a node that loads it has one.
 pub(crate) fn copy(share: &KeyShare) -> KeyShare {
-    KeyShare {
-        certificate: share.certificate.clone(),
-        holder: share.holder,
-        secret: tsm_crypto::Secret::new(share.secret.expose().clone()),
-    }
+    let secret = tsm_crypto::Secret::new(share.secret.expose().clone());
+    KeyShare::new(share.certificate.clone(), share.holder, secret).unwrap()
 }
 
 // Pairs.
@@ -203,7 +202,7 @@ pub(crate) fn sign_session(id: &str, shares: &Shares, digest: &Digest, signers: 
         key_id: certificate.key_id.clone(),
         epoch: certificate.epoch,
         certificate: certificate.digest(),
-        path: vec![],
+        path: DerivationPath::ROOT,
         digest: digest.clone(),
     };
     session(id, operation, signers)

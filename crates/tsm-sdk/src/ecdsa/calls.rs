@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tsm_crypto::CurveId;
 use tsm_types::api::{GenerateKeyBody, SignBody};
 use tsm_types::request::KeyInfo;
-use tsm_types::{ErrorCode, Failure, KeyId};
+use tsm_types::{DerivationPath, ErrorCode, Failure, KeyId};
 
 use crate::node::Node;
 use crate::public_key::PublicKey;
@@ -67,8 +67,9 @@ impl Ecdsa<'_> {
 
     /// Makes this node's part of a signature. Called at the node of every signer.
     ///
-    /// `path` must be empty in this version. `digest` is the hash of the message: 32 bytes on
-    /// secp256k1 and P-256, 48 on P-384, 64 on P-521.
+    /// `path` says which key below this one signs: at most 50 steps, each below 2^31; empty is the
+    /// key itself. Join with the public key at the same path ([`public_key`](Self::public_key)).
+    /// `digest` is the hash of the message: 32 bytes on secp256k1 and P-256, 48 on P-384, 64 on P-521.
     pub async fn sign(
         self,
         session: &SessionConfig,
@@ -86,21 +87,27 @@ impl Ecdsa<'_> {
         Ok(SignResult { partial_signature: signed.partial_signature, notices: signed.notices })
     }
 
-    /// The public key of a key. `path` must be empty in this version.
+    /// The public key at a path below a key; the key's own, if the path is empty.
+    ///
+    /// Fails with [`ErrorCode::PathHardened`] for a step of 2^31 or more, and with
+    /// [`ErrorCode::PathTooShort`] if the node's configuration asks for a longer path.
     pub async fn public_key(self, key_id: &str, path: &[u32]) -> Result<PublicKey, Failure> {
-        if !path.is_empty() {
-            return Err(Failure::new(
-                ErrorCode::PathUnsupported,
-                "`path`: only the empty path, the key itself",
-            ));
-        }
-        Ok(self.key_info(key_id).await?.public_key)
+        Ok(self.key_info(key_id, path).await?.public_key)
     }
 
-    /// Everything that is public of a key: its public key, threshold and holders.
-    pub async fn key_info(self, key_id: &str) -> Result<GeneratedKey, Failure> {
-        let key_id = KeyId::new(key_id)?;
-        self.key(self.node.key_info(&key_id).await?)
+    /// Everything that is public of a key: its threshold, its holders, and the public key at a path.
+    pub async fn key_info(self, key_id: &str, path: &[u32]) -> Result<GeneratedKey, Failure> {
+        let (key_id, path) = (KeyId::new(key_id)?, DerivationPath::new(path)?);
+        self.key(self.node.key_info(&key_id, &path).await?)
+    }
+
+    /// The chain code at a path below a key. Fails as [`public_key`](Self::public_key).
+    ///
+    /// Whoever has it and the public key sees all keys below; see
+    /// [`ExtendedPublicKey`](super::ExtendedPublicKey).
+    pub async fn chain_code(self, key_id: &str, path: &[u32]) -> Result<[u8; 32], Failure> {
+        let (key_id, path) = (KeyId::new(key_id)?, DerivationPath::new(path)?);
+        Ok(self.node.chain_code(&key_id, &path).await?.0)
     }
 
     fn key(self, info: KeyInfo) -> Result<GeneratedKey, Failure> {

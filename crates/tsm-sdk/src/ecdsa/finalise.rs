@@ -20,7 +20,8 @@ pub fn finalise<P: AsRef<[u8]>>(digest: &[u8], partial_signatures: &[P]) -> Resu
     join(digest, &read(partial_signatures)?)
 }
 
-/// Joins partial signatures as [`finalise`] does, and demands that the signature is of this key.
+/// Joins partial signatures as [`finalise`] does, and demands that the signature is of this key: of
+/// the derived one, if it was signed at a path.
 pub fn finalise_for<P: AsRef<[u8]>>(
     public_key: &PublicKey,
     digest: &[u8],

@@ -11,7 +11,7 @@ use tsm_crypto::hedged::hedged_rng;
 use tsm_crypto::{IdentityKey, Secret};
 use tsm_node::{Settings, StaticPlayer};
 use tsm_storage::{Memory, SealedStore, Sqlite, StoreError, Stretch};
-use tsm_types::{Address, ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey};
+use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey, Reach};
 
 /// What an [`EmbeddedNode`](crate::EmbeddedNode) is started with.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl EmbeddedConfig {
     /// of the text at once. Environment variables and key files that it names are read now.
     pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigProblem>> {
         let config = tsm_config::parse_embedded(text)?;
-        let settings = config.session.settings(&config.ecdsa);
+        let settings = config.session.settings(&config.ecdsa, &config.derivation, &config.tenants);
         let players = config.players.into_iter();
         Ok(EmbeddedConfig {
             player: PlayerIndex(config.player),
@@ -63,8 +63,9 @@ impl EmbeddedConfig {
         }
     }
 
-    /// Adds a static player: its public key (DER SubjectPublicKeyInfo), or where it listens
-    /// (`host:port`), or both. A player of higher index is dialled and needs the address.
+    /// Adds a static player: its public key (DER SubjectPublicKeyInfo), or how it is reached
+    /// (`host:port`, or `incoming` for one that dials this node), or both. A player of higher index is
+    /// dialled and needs the address; one of lower index is dialled if it has one and does not come.
     ///
     /// Refuses this node's own index, a key that another player has, and what is no key or address.
     pub fn with_player(
@@ -80,7 +81,7 @@ impl EmbeddedConfig {
         }
         let public_key = public_key.map(PlayerKey::from_der).transpose();
         let public_key = public_key.map_err(|error| Failure::invalid_field(&place, &error.to_string()))?;
-        let address = address.map(str::parse::<Address>).transpose();
+        let address = address.map(str::parse::<Reach>).transpose();
         let address = address.map_err(|error| Failure::invalid_field(&place, &error.to_string()))?;
         if let Some(key) = &public_key {
             let others = self.players.iter().filter(|(other, _)| **other != index);

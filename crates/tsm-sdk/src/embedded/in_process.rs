@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 use tsm_node::WIRE_VERSION;
 use tsm_types::api::{API_VERSION, GenerateKeyBody, MAX_BODY_BYTES, ReadyReply, SignBody, VersionReply};
-use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, ErrorCode, Failure, KeyId, PlayerIndex};
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
+use tsm_types::{ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex};
 
 use crate::node::Node;
 
@@ -71,9 +71,14 @@ impl Node for InProcess {
         engine.sign(&self.application, request).await.map_err(|failure| self.at(failure))
     }
 
-    async fn key_info(&self, key_id: &KeyId) -> Result<KeyInfo, Failure> {
-        let info = self.engine()?.public_key(&self.application, key_id).await;
+    async fn key_info(&self, key_id: &KeyId, path: &DerivationPath) -> Result<KeyInfo, Failure> {
+        let info = self.engine()?.public_key(&self.application, key_id, path).await;
         info.map_err(|failure| self.at(failure))
+    }
+
+    async fn chain_code(&self, key_id: &KeyId, path: &DerivationPath) -> Result<ChainCode, Failure> {
+        let chain_code = self.engine()?.chain_code(&self.application, key_id, path).await;
+        chain_code.map_err(|failure| self.at(failure))
     }
 
     async fn list_keys(&self) -> Result<Vec<String>, Failure> {

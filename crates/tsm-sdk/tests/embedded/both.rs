@@ -25,6 +25,8 @@ macro_rules! for_both_kinds {
 for_both_kinds! {
     a_node_says_who_it_is,
     every_call_goes_there_and_back,
+    a_derived_key_signs_and_is_what_is_derived_without_a_node,
+    a_path_shorter_than_configured_is_refused_by_every_call_that_takes_one,
     on_every_curve,
     what_the_caller_can_repair_has_its_code,
     what_the_configuration_forbids_has_its_code,
@@ -86,7 +88,7 @@ async fn every_call_goes_there_and_back(kind: Kind) {
     assert_eq!((key.threshold, key.signers_required), (1, 2));
     assert_eq!(key.players, [0, 1]);
     assert!(key.notices.is_empty());
-    assert_eq!(two.client().ecdsa().key_info(&key.key_id).await.unwrap(), key);
+    assert_eq!(two.client().ecdsa().key_info(&key.key_id, &[]).await.unwrap(), key);
     assert_eq!(two.client().ecdsa().public_key(&key.key_id, &[]).await.unwrap(), key.public_key);
     assert_eq!(keys.list_keys().await.unwrap(), std::slice::from_ref(&key.key_id));
     sign(two.client(), &two.peer.client, &of_both(), &key).await.unwrap();
@@ -94,8 +96,68 @@ async fn every_call_goes_there_and_back(kind: Kind) {
     assert!(keys.list_keys().await.unwrap().is_empty());
     let gone = |failure: Failure| assert_eq!(failure.code, ErrorCode::KeyNotFound);
     gone(keys.delete_key_share(&key.key_id).await.unwrap_err());
-    gone(two.client().ecdsa().key_info(&key.key_id).await.unwrap_err());
+    gone(two.client().ecdsa().key_info(&key.key_id, &[]).await.unwrap_err());
     gone(two.client().ecdsa().sign(&of_both(), &key.key_id, &[], &DIGEST).await.unwrap_err());
+}
+
+async fn a_derived_key_signs_and_is_what_is_derived_without_a_node(kind: Kind) {
+    let two = Two::start(kind).await;
+    for curve in CurveId::ALL {
+        let session = of_both();
+        let (key, _) = tokio::join!(
+            two.client().ecdsa().generate_key(&session, 1, curve, None),
+            two.peer.client.ecdsa().generate_key(&session, 1, curve, None),
+        );
+        let key = key.unwrap();
+        let root = two.client().ecdsa().chain_code(&key.key_id, &[]).await.unwrap();
+        for path in [&[][..], &[44, 0, 1]] {
+            let public_key = two.client().ecdsa().public_key(&key.key_id, path).await.unwrap();
+            let offline = tsm_sdk::ecdsa::derive_public_key(&key.public_key, &root, path).unwrap();
+            assert_eq!((&offline, offline == key.public_key), (&public_key, path.is_empty()));
+            let chain_code = two.client().ecdsa().chain_code(&key.key_id, path).await.unwrap();
+            let offline = tsm_sdk::ecdsa::derive_chain_code(&key.public_key, &root, path).unwrap();
+            assert_eq!(offline, chain_code);
+            let info = two.client().ecdsa().key_info(&key.key_id, path).await.unwrap();
+            assert_eq!((info.public_key, info.players), (public_key.clone(), vec![0, 1]));
+
+            let (session, digest) = (of_both(), vec![9; curve_digest_bytes(curve)]);
+            let (one, other) = tokio::join!(
+                two.client().ecdsa().sign(&session, &key.key_id, path, &digest),
+                two.peer.client.ecdsa().sign(&session, &key.key_id, path, &digest),
+            );
+            let parts = [one.unwrap().partial_signature, other.unwrap().partial_signature];
+            let signature = tsm_sdk::ecdsa::finalise_for(&public_key, &digest, &parts).unwrap();
+            tsm_sdk::ecdsa::verify(public_key.der(), &digest, signature.der()).unwrap();
+            let under_the_root = tsm_sdk::ecdsa::finalise_for(&key.public_key, &digest, &parts);
+            assert_eq!(under_the_root.is_ok(), path.is_empty());
+        }
+    }
+}
+
+fn curve_digest_bytes(curve: CurveId) -> usize {
+    match curve {
+        CurveId::Secp256k1 | CurveId::P256 => 32,
+        CurveId::P384 => 48,
+        CurveId::P521 => 64,
+    }
+}
+
+async fn a_path_shorter_than_configured_is_refused_by_every_call_that_takes_one(kind: Kind) {
+    let two = Two::start_with(kind, "[DKLS23]\nMinChainPathLength = 2\n").await;
+    let key = make_key(two.client(), &two.peer.client, &of_both()).await.unwrap();
+    let (ecdsa, id) = (two.client().ecdsa(), &key.key_id);
+    for path in [&[][..], &[44]] {
+        let refused = [
+            ecdsa.sign(&of_both(), id, path, &DIGEST).await.unwrap_err(),
+            ecdsa.public_key(id, path).await.unwrap_err(),
+            ecdsa.key_info(id, path).await.unwrap_err(),
+            ecdsa.chain_code(id, path).await.unwrap_err(),
+        ];
+        assert!(refused.iter().all(|failure| failure.code == ErrorCode::PathTooShort), "{refused:?}");
+        assert!(refused[0].detail.contains("at least 2"), "{}", refused[0]);
+    }
+    ecdsa.public_key(id, &[44, 0]).await.unwrap();
+    ecdsa.chain_code(id, &[44, 0]).await.unwrap();
 }
 
 async fn on_every_curve(kind: Kind) {
@@ -158,7 +220,8 @@ async fn what_the_caller_can_repair_has_its_code(kind: Kind) {
     for (session, id, path, digest, code) in [
         (of_both(), "absent", &[][..], &DIGEST[..], ErrorCode::KeyNotFound),
         (of_both(), "../a", &[], &DIGEST, ErrorCode::RequestInvalidField),
-        (of_both(), &key.key_id, &[1], &DIGEST, ErrorCode::PathUnsupported),
+        (of_both(), &key.key_id, &[1 << 31], &DIGEST, ErrorCode::PathHardened),
+        (of_both(), &key.key_id, &[0; 51], &DIGEST, ErrorCode::PathInvalid),
         (of_both(), &key.key_id, &[], &DIGEST[1..], ErrorCode::DigestInvalid),
         (of_both(), &key.key_id, &[], &[7; 48], ErrorCode::DigestInvalid),
     ] {
@@ -167,7 +230,7 @@ async fn what_the_caller_can_repair_has_its_code(kind: Kind) {
     }
     for id in ["", "a/b", "a b"] {
         let code = |failure: Failure| assert_eq!(failure.code, ErrorCode::RequestInvalidField, "{id:?}");
-        code(ecdsa.key_info(id).await.unwrap_err());
+        code(ecdsa.key_info(id, &[]).await.unwrap_err());
         code(two.client().key_management().delete_key_share(id).await.unwrap_err());
     }
     let again = |client: &Client| {
@@ -182,7 +245,8 @@ async fn what_the_configuration_forbids_has_its_code(kind: Kind) {
     let ecdsa = two.client().ecdsa();
     let disabled = [
         ecdsa.generate_key(&of_both(), 1, CurveId::P256, None).await.unwrap_err(),
-        ecdsa.key_info("key1").await.unwrap_err(),
+        ecdsa.key_info("key1", &[]).await.unwrap_err(),
+        ecdsa.chain_code("key1", &[]).await.unwrap_err(),
     ];
     assert!(disabled.iter().all(|failure| failure.code == ErrorCode::OperationDisabled), "{disabled:?}");
 

@@ -112,7 +112,7 @@ async fn a_phone_keeps_its_key_through_a_restart() {
     phone.stop().await;
 
     let phone = EmbeddedNode::start(server.phone(same(), database())).await.unwrap();
-    assert_eq!(phone.client().ecdsa().key_info(&key.key_id).await.unwrap().public_key, key.public_key);
+    assert_eq!(phone.client().ecdsa().key_info(&key.key_id, &[]).await.unwrap().public_key, key.public_key);
     sign(&phone.client(), server.client(), &with(&phone), &key).await.unwrap();
     phone.stop().await;
 

@@ -2,9 +2,9 @@
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
-use tsm_types::api::{GenerateKeyBody, KeyReply, SignBody, SignReply};
+use tsm_types::api::{ChainCodeReply, GenerateKeyBody, KeyReply, SignBody, SignReply};
 use tsm_types::request::{GenerateKey, SignEcdsa};
-use tsm_types::{ErrorCode, Failure};
+use tsm_types::{DerivationPath, Failure};
 
 use super::Shared;
 use super::body::{Body, KeyIdInPath};
@@ -37,22 +37,33 @@ pub(super) async fn public_key(
     KeyIdInPath(key_id): KeyIdInPath,
     RawQuery(query): RawQuery,
 ) -> Result<Json<KeyReply>, Refusal> {
-    only_the_empty_path(query.as_deref().unwrap_or_default())?;
-    let key = shared.node.public_key(&caller.application, &key_id).await?;
+    let path = path_of(query.as_deref().unwrap_or_default())?;
+    let key = shared.node.public_key(&caller.application, &key_id, &path).await?;
     Ok(Json(key.into()))
 }
 
-/// The query may say `derivation_path=` and nothing after it: this version derives no keys.
-fn only_the_empty_path(query: &str) -> Result<(), Failure> {
-    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-        match pair.split_once('=').unwrap_or((pair, "")) {
-            ("derivation_path", "") => {}
-            ("derivation_path", _) => {
-                let detail = "`derivation_path`: only the empty path, the key itself";
-                return Err(Failure::new(ErrorCode::PathUnsupported, detail));
+pub(super) async fn chain_code(
+    State(shared): State<Shared>,
+    caller: Caller,
+    KeyIdInPath(key_id): KeyIdInPath,
+    RawQuery(query): RawQuery,
+) -> Result<Json<ChainCodeReply>, Refusal> {
+    let path = path_of(query.as_deref().unwrap_or_default())?;
+    let chain_code = shared.node.chain_code(&caller.application, &key_id, &path).await?;
+    Ok(Json(chain_code.into()))
+}
+
+/// The query's `derivation_path`, such as `m/44/0`; without it, or without a value, the key itself.
+fn path_of(query: &str) -> Result<DerivationPath, Failure> {
+    let mut path = None;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        match name.as_ref() {
+            "derivation_path" if path.is_none() => path = Some(value.parse()?),
+            "derivation_path" => {
+                return Err(Failure::invalid_field("query", "gives `derivation_path` twice"));
             }
-            (_, _) => return Err(Failure::invalid_field("query", "takes `derivation_path` only")),
+            _ => return Err(Failure::invalid_field("query", "takes `derivation_path` only")),
         }
     }
-    Ok(())
+    Ok(path.unwrap_or_default())
 }

@@ -35,7 +35,7 @@ impl FromRequestParts<Shared> for Caller {
 }
 
 /// The key of `Authorization: APIKey <key>`, if there is one such header and no second.
-fn presented_key(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn presented_key(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let (scheme, key) = value.to_str().ok()?.split_once(' ')?;

@@ -6,7 +6,7 @@ use tsm_types::api::{AUTHORIZATION_SCHEME, Problem};
 use tsm_types::{ErrorCode, Failure};
 
 /// A failure on its way to the caller.
-pub(super) struct Refusal(pub(super) Failure);
+pub(crate) struct Refusal(pub(super) Failure);
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {

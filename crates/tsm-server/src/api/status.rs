@@ -8,8 +8,8 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tsm_node::WIRE_VERSION;
 use tsm_types::api::{API_VERSION, ReadyReply, VersionReply};
 
-use super::Shared;
 use super::login::Caller;
+use super::{About, Shared};
 
 /// The process runs.
 pub(super) async fn ping() -> &'static str {
@@ -25,12 +25,16 @@ pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<Rea
 }
 
 pub(super) async fn version(State(shared): State<Shared>, _: Caller) -> Json<VersionReply> {
-    let about = shared.node.about();
-    Json(VersionReply {
+    Json(version_reply(&shared.node.about()))
+}
+
+/// Who a node is and what it speaks.
+pub(crate) fn version_reply(about: &About) -> VersionReply {
+    VersionReply {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         api: API_VERSION,
         wire: WIRE_VERSION,
         player: about.player.0,
         public_key: BASE64.encode(about.public_key.der()),
-    })
+    }
 }

@@ -17,8 +17,10 @@ use tsm_crypto::hedged::test_rng;
 use tsm_crypto::{Curve, CurveId, IdentityKey, Secp256k1, with_curve};
 use tsm_server::api::{About, NodeApi};
 use tsm_server::auth::{ApiKeyEntry, ApiKeys};
-use tsm_types::request::{GenerateKey, KeyInfo, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey, Threshold};
+use tsm_types::request::{ChainCode, GenerateKey, KeyInfo, SignEcdsa, Signed};
+use tsm_types::{
+    ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey, Threshold,
+};
 
 /// Logs in to application `a`.
 pub(crate) const KEY_OF_A: &str = "api-key-of-a";
@@ -30,7 +32,8 @@ pub(crate) const KEY_OF_B: &str = "api-key-of-b";
 pub(crate) enum Call {
     GenerateKey(GenerateKey),
     Sign(SignEcdsa),
-    PublicKey(KeyId),
+    PublicKey(KeyId, DerivationPath),
+    ChainCode(KeyId, DerivationPath),
     ListKeys,
     DeleteKeyShare(KeyId),
 }
@@ -146,9 +149,24 @@ impl NodeApi for FakeNode {
         Ok(Signed { partial_signature: borsh::to_vec(&partial).unwrap(), notices: vec!["signed".into()] })
     }
 
-    async fn public_key(&self, application: &ApplicationId, key_id: &KeyId) -> Result<KeyInfo, Failure> {
-        self.play(application, Call::PublicKey(key_id.clone())).await?;
+    async fn public_key(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<KeyInfo, Failure> {
+        self.play(application, Call::PublicKey(key_id.clone(), path.clone())).await?;
         Ok(key_info(key_id.clone(), CurveId::Secp256k1, 1, vec![PlayerIndex(0), PlayerIndex(1)]))
+    }
+
+    async fn chain_code(
+        &self,
+        application: &ApplicationId,
+        key_id: &KeyId,
+        path: &DerivationPath,
+    ) -> Result<ChainCode, Failure> {
+        self.play(application, Call::ChainCode(key_id.clone(), path.clone())).await?;
+        Ok(ChainCode([path.len() as u8; 32]))
     }
 
     async fn list_keys(&self, application: &ApplicationId) -> Result<Vec<KeyId>, Failure> {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
+use crate::link::Limits;
 use crate::links::{DownReason, LinkEvent, PeerKey, PeerStatus, ProcessId, Route, SendError, Stranger};
 use crate::memory::Delivery;
-use crate::tcp::Limits;
 
 pub(super) const NO_PANIC: &str = "no holder of this lock panics";
 
@@ -58,7 +58,7 @@ enum Turn {
 
 impl View {
     fn dials(&self) -> bool {
-        self.leases.values().any(|route| matches!(route, Route::Dial(_)))
+        self.leases.values().any(|route| matches!(route, Route::Dial(_) | Route::Either(_)))
     }
 }
 
@@ -270,6 +270,11 @@ impl Net {
             }
             None => PeerStatus::Waiting,
         }
+    }
+
+    pub(super) fn links_up(&self, key: &PeerKey) -> u64 {
+        let views = self.nodes.get(key).into_iter().flat_map(|node| node.views.values());
+        views.filter(|view| view.up.is_some()).count() as u64
     }
 
     pub(super) fn strangers(&self, key: &PeerKey) -> Vec<Stranger> {

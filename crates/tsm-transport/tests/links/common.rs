@@ -9,7 +9,8 @@ use tokio::time::timeout;
 use tsm_crypto::IdentityKey;
 use tsm_crypto::hedged::test_rng;
 use tsm_transport::{
-    Address, DownReason, Limits, LinkEvent, Links, PeerKey, ProcessId, Route, StartError, TcpConfig, TcpLinks,
+    Address, DownReason, Limits, LinkEvent, Links, LinksConfig, Listen, PeerKey, ProcessId, Route,
+    SecureLinks, StartError,
 };
 
 /// Longer than anything here takes; a test that waits this long has failed.
@@ -92,19 +93,43 @@ pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Shorter than the defaults where a test would have to wait.
 pub(crate) fn limits() -> Limits {
-    Limits { unleased_for: Duration::from_millis(100), ..Limits::default() }
+    let short = Duration::from_millis(100);
+    Limits { unleased_for: short, dynamic_unleased_for: short, ..Limits::default() }
 }
 
-pub(crate) fn tcp(seed: u64) -> Node<TcpLinks> {
+pub(crate) fn tcp(seed: u64) -> Node<SecureLinks> {
     tcp_with(identity(seed), u16::try_from(seed).unwrap(), 0, limits())
 }
 
-pub(crate) fn tcp_with(identity: Arc<IdentityKey>, player: u16, port: u16, limits: Limits) -> Node<TcpLinks> {
+pub(crate) fn tcp_with(
+    identity: Arc<IdentityKey>,
+    player: u16,
+    port: u16,
+    limits: Limits,
+) -> Node<SecureLinks> {
+    tcp_knowing(&[], identity, player, port, limits)
+}
+
+/// A node whose configuration has these keys.
+pub(crate) fn tcp_knowing(
+    static_peers: &[PeerKey],
+    identity: Arc<IdentityKey>,
+    player: u16,
+    port: u16,
+    limits: Limits,
+) -> Node<SecureLinks> {
     let key = identity.public().clone();
-    let listen = Some(([127, 0, 0, 1], port).into());
+    let listeners = vec![Listen::Tcp(([127, 0, 0, 1], port).into())];
     let (links, events) = loop {
-        let config = TcpConfig { identity: identity.clone(), player, listen, limits: limits.clone() };
-        match TcpLinks::start(config) {
+        let config = LinksConfig {
+            identity: identity.clone(),
+            player,
+            listeners: listeners.clone(),
+            broker: None,
+            static_peers: static_peers.iter().cloned().collect(),
+            limits: limits.clone(),
+        };
+        match SecureLinks::start(config) {
             // The node that was just dropped is still on its way out.
             Err(StartError::Listen(_, error)) if error.kind() == ErrorKind::AddrInUse => {
                 std::thread::yield_now()
@@ -112,18 +137,12 @@ pub(crate) fn tcp_with(identity: Arc<IdentityKey>, player: u16, port: u16, limit
             other => break other.unwrap(),
         }
     };
-    let address = Address::new("127.0.0.1", links.local_addr().unwrap().port());
+    let address = Address::new("127.0.0.1", links.local_addrs()[0].port());
     Node { key, route: Route::Dial(address), events, links, patience: PATIENCE }
 }
 
 /// The same route with other options.
 pub(crate) fn with_options(route: &Route, pool_size: u16, lifetime: Duration) -> Route {
-    match route {
-        Route::Dial(address) => Route::Dial(Address {
-            connection_pool_size: pool_size,
-            connection_lifetime: lifetime,
-            ..address.clone()
-        }),
-        Route::Wait => Route::Wait,
-    }
+    let Route::Dial(address) = route else { panic!("only a dialler has options") };
+    Route::Dial(Address { connection_pool_size: pool_size, connection_lifetime: lifetime, ..address.clone() })
 }

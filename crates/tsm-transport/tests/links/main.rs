@@ -6,6 +6,8 @@
     reason = "a test that meets the unexpected fails"
 )]
 
+mod broker;
+mod broker_adversary;
 mod common;
 mod memory;
 mod proxy;
@@ -14,3 +16,4 @@ mod suite;
 mod tcp;
 mod tcp_door;
 mod tcp_strangers;
+mod tenants;

@@ -10,6 +10,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tsm_transport::{Address, Route};
+use tsm_types::address::Place;
 
 #[derive(Default)]
 pub(crate) struct Seen {
@@ -48,8 +49,10 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// In front of the node at this route.
     pub(crate) async fn before(route: &Route) -> Proxy {
-        let Route::Dial(target) = route else { panic!("a node that listens has a route") };
-        let target = SocketAddr::from(([127, 0, 0, 1], target.port));
+        let target = match route {
+            Route::Dial(Address { place: Place::Tcp(at), .. }) => SocketAddr::from(([127, 0, 0, 1], at.port)),
+            other => panic!("no TCP port to put a proxy before: {other:?}"),
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let route = Route::Dial(Address::new("127.0.0.1", listener.local_addr().unwrap().port()));
         let seen = Arc::new(Seen::default());

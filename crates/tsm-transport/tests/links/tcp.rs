@@ -8,7 +8,9 @@ use elliptic_curve_pkcs8::EncodePrivateKey;
 use p384::elliptic_curve::pkcs8 as elliptic_curve_pkcs8;
 use tokio::time::{Instant, sleep};
 use tsm_crypto::IdentityKey;
-use tsm_transport::{Address, DownReason, Limits, LinkEvent, Links, PeerStatus, Route, SendError, TcpLinks};
+use tsm_transport::{
+    Address, DownReason, Limits, LinkEvent, Links, PeerStatus, Route, SecureLinks, SendError,
+};
 
 use crate::common::{Node, eventually, identity, limits, public, tcp, tcp_with, with_options};
 use crate::proxy::Proxy;
@@ -32,7 +34,7 @@ mod conformance {
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Two nodes that expect each other for the whole test; the first dials by this route.
-async fn joined(a: &mut Node<TcpLinks>, b: &mut Node<TcpLinks>, route: Route) {
+async fn joined(a: &mut Node<SecureLinks>, b: &mut Node<SecureLinks>, route: Route) {
     std::mem::forget(b.links.expect(&a.key, Route::Wait));
     std::mem::forget(a.links.expect(&b.key, route));
     a.up().await;
@@ -59,7 +61,7 @@ async fn s98_another_key_than_the_expected_one_is_refused_and_both_fingerprints_
 #[tokio::test]
 async fn an_address_where_nobody_listens_is_tried_again_until_somebody_does() {
     let mut a = tcp(1);
-    let port = tcp(2).links.local_addr().unwrap().port();
+    let port = tcp(2).links.local_addrs()[0].port();
     let nobody = Route::Dial(Address::new("127.0.0.1", port));
     let _a_expects = a.links.expect(&public(2), nobody);
     let links = a.links.clone();
@@ -127,7 +129,7 @@ async fn a_renewed_connection_loses_no_frame_and_no_order() {
 }
 
 /// Takes numbered frames until they pause; each order must be without gap.
-async fn numbers(node: &mut Node<TcpLinks>) -> u32 {
+async fn numbers(node: &mut Node<SecureLinks>) -> u32 {
     let (mut count, mut next) = (0, HashMap::new());
     while let Ok(Some(event)) = tokio::time::timeout(Duration::from_millis(400), node.events.recv()).await {
         let LinkEvent::Frame { bytes, .. } = event else { panic!("{event:?}") };
@@ -158,7 +160,7 @@ async fn a_peer_started_again_at_the_same_place_is_dialled_again() {
     let (mut a, mut b) = (tcp(1), tcp(2));
     let route = with_options(&b.route, 1, HOUR);
     joined(&mut a, &mut b, route).await;
-    let (port, first) = (b.links.local_addr().unwrap().port(), b.links.process());
+    let (port, first) = (b.links.local_addrs()[0].port(), b.links.process());
     let killed = Instant::now();
     drop(b);
     assert!(matches!(a.down().await, DownReason::Lost(_)));

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tsm_sdk::{CurveId, SessionConfig, SessionId, ecdsa};
 use tsm_server::RunningNode;
+use tsm_types::DerivationPath;
 
 use super::ecdsa::{generate_key, sign};
 use super::node::{StopSignals, log_to_stderr};
@@ -158,7 +159,8 @@ async fn job(network: &Network) -> Result<Signed, CommandError> {
     let digest = Sha256::digest(MESSAGE);
     let started = Instant::now();
     let progress = Progress::start("signing");
-    let (signature, _) = sign(&network.clients(&SIGNERS)?, &session(&SIGNERS), &key, &digest).await?;
+    let (signature, _) =
+        sign(&network.clients(&SIGNERS)?, &session(&SIGNERS), &key, &DerivationPath::ROOT, &digest).await?;
     drop(progress);
     let seconds = started.elapsed().as_secs_f64();
     ecdsa::verify(key.public_key.der(), &digest, signature.der())?;

@@ -1,5 +1,6 @@
 //! `tsm ecdsa`: keys and signatures, over the SDK.
 
+mod chain_code;
 mod generate_key;
 mod public_key;
 mod sign;
@@ -12,7 +13,7 @@ use crate::error::CommandError;
 use crate::output::OutputArgs;
 
 pub(crate) use generate_key::generate_key;
-pub(crate) use sign::sign;
+pub(crate) use sign::{key_info, sign};
 
 /// Make ECDSA keys and signatures
 #[derive(Debug, Subcommand)]
@@ -20,6 +21,7 @@ pub(crate) enum Ecdsa {
     GenerateKey(generate_key::GenerateKey),
     Sign(sign::Sign),
     PublicKey(public_key::ShowPublicKey),
+    ChainCode(chain_code::ShowChainCode),
     Verify(verify::Verify),
 }
 
@@ -29,6 +31,7 @@ impl Ecdsa {
             Ecdsa::GenerateKey(command) => command.run().await,
             Ecdsa::Sign(command) => command.run().await,
             Ecdsa::PublicKey(command) => command.run().await,
+            Ecdsa::ChainCode(command) => command.run().await,
             Ecdsa::Verify(command) => command.run().await,
         }
     }
@@ -38,12 +41,13 @@ impl Ecdsa {
             Ecdsa::GenerateKey(command) => command.output,
             Ecdsa::Sign(command) => command.output,
             Ecdsa::PublicKey(command) => command.output,
+            Ecdsa::ChainCode(command) => command.output,
             Ecdsa::Verify(command) => command.output,
         }
     }
 }
 
-fn curve(name: &str) -> Result<CurveId, String> {
+pub(crate) fn curve(name: &str) -> Result<CurveId, String> {
     CurveId::from_name(name).ok_or_else(|| {
         let names: Vec<&str> = CurveId::ALL.iter().map(|curve| curve.name()).collect();
         format!("the curves are {}", names.join(", "))

@@ -1,4 +1,4 @@
-//! `tsm explain`: the catalogue of errors.
+//! `tsm explain`: a page of the catalogue of errors.
 
 use clap::Args;
 use serde_json::json;
@@ -21,7 +21,7 @@ pub(crate) struct Explain {
 impl Explain {
     pub(crate) fn run(self) -> Result<(), CommandError> {
         match self.code {
-            Some(code) => self.output.print(&entry(code), text(code)),
+            Some(code) => self.output.print(&entry(code), code.page()),
             None => {
                 let entries: Vec<_> = ErrorCode::ALL.iter().copied().map(entry).collect();
                 let width = ErrorCode::ALL.iter().map(|code| code.as_str().len()).max().unwrap_or(0);
@@ -37,20 +37,6 @@ fn code(text: &str) -> Result<ErrorCode, String> {
     ErrorCode::from_code(text).ok_or_else(|| "there is no such code; `tsm explain` lists all".to_owned())
 }
 
-fn text(code: ErrorCode) -> String {
-    let acts = match code.actor() {
-        Actor::Caller => "the caller can repair it",
-        Actor::Player => "a player, which the error names, is away, disagrees or misbehaved",
-        Actor::Node => "the operator of the node that answered, or did not",
-    };
-    format!(
-        "{code}: {}\n  who must act: {acts}\n  HTTP status:  {}\n  hint: {}",
-        code.title(),
-        code.http_status(),
-        code.hint()
-    )
-}
-
 fn entry(code: ErrorCode) -> serde_json::Value {
     let actor = match code.actor() {
         Actor::Caller => "caller",
@@ -63,6 +49,8 @@ fn entry(code: ErrorCode) -> serde_json::Value {
         "actor": actor,
         "http_status": code.http_status(),
         "hint": code.hint(),
+        "causes": code.causes(),
+        "retry": code.retry().sentence(),
     })
 }
 
@@ -71,11 +59,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_explanation_says_who_must_act_and_what_to_do() {
+    fn an_explanation_for_programs_has_what_the_page_has() {
         for code in ErrorCode::ALL.iter().copied() {
-            let text = text(code);
-            assert!(text.contains(code.hint()) && text.contains("who must act"), "{text}");
-            assert_eq!(entry(code)["http_status"], code.http_status());
+            let entry = entry(code);
+            assert_eq!(entry["http_status"], code.http_status());
+            for part in ["title", "hint", "causes", "retry"] {
+                assert!(code.page().contains(entry[part].as_str().unwrap()), "{code}: {part}");
+            }
         }
     }
 }

@@ -146,5 +146,5 @@ async fn lists(network: &Network) -> Vec<Vec<String>> {
 
 async fn owner_of(network: &Network, seen: &[Vec<String>], key_id: &String) -> tsm_sdk::GeneratedKey {
     let player = ALL.into_iter().find(|player| seen[usize::from(*player)].contains(key_id)).unwrap();
-    network.node(player).client().ecdsa().key_info(key_id).await.unwrap()
+    network.node(player).client().ecdsa().key_info(key_id, &[]).await.unwrap()
 }

@@ -13,8 +13,10 @@
     reason = "a test that meets the unexpected fails; figures are printed"
 )]
 
+mod bench;
 mod callers;
 mod crashes;
+mod derivation;
 mod disagreement;
 mod disk;
 mod dynamic_nodes;

@@ -81,7 +81,7 @@ async fn a_phone_that_floods_the_server_with_frames_slows_nobody_and_leaves_noth
         if let Err(failure) = &answers[&SERVER] {
             assert_eq!(failure.players[0].player, PlayerIndex(PHONE), "{failure:?}");
         }
-        let waiting = scene.phone.node(SERVER).load().waiting_frames;
+        let waiting = scene.phone.node(SERVER).metrics().waiting_frames;
         assert!((1..=512).contains(&waiting), "{waiting} frames wait");
     }
     scene.make_honest();
@@ -108,8 +108,8 @@ async fn a_phone_that_invites_to_hundreds_of_set_ups_gets_one_at_a_time() {
     }));
     let watch = async {
         loop {
-            let load = scene.phone.node(SERVER).load();
-            assert!(load.set_ups <= 1 && load.sessions <= 6, "{load:?}");
+            let now = scene.phone.node(SERVER).metrics();
+            assert!(now.live_pair_set_ups <= 1 && now.live_sessions <= 6, "{now:?}");
             sleep(Duration::from_millis(100)).await;
         }
     };

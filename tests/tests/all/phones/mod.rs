@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tsm_crypto::CurveId;
-use tsm_node::Load;
+use tsm_node::Metrics;
 use tsm_tests::frames::as_it_is;
 use tsm_tests::{Answers, Network, join};
 use tsm_types::request::{KeyInfo, Signed};
@@ -145,8 +145,9 @@ impl Scene {
     /// Nothing of the phone's sessions is left at the server.
     async fn nothing_stays(&self, case: &str) {
         sleep(QUIET).await;
-        let Load { sessions, waiting_frames, set_ups, pairs } = self.phone.node(SERVER).load();
-        assert_eq!((sessions, waiting_frames, set_ups), (0, 0, 0), "{case}");
+        let now = self.phone.node(SERVER).metrics();
+        let Metrics { live_sessions, waiting_frames, live_pair_set_ups, pairs, .. } = now;
+        assert_eq!((live_sessions, waiting_frames, live_pair_set_ups), (0, 0, 0), "{case}");
         assert!(pairs <= 2, "{case}: {pairs} pairs");
         self.other_signs_after_a_pause().await;
     }

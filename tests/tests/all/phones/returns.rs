@@ -8,13 +8,13 @@ use tsm_tests::frames::{self, as_it_is};
 use tsm_tests::join;
 use tsm_transport::memory::Delivery;
 use tsm_types::request::SignEcdsa;
-use tsm_types::{ErrorCode, PlayerIndex};
+use tsm_types::{DerivationPath, ErrorCode, PlayerIndex};
 
 use super::{BOTH, DIGEST, PHONE, SERVER, Scene, told};
 
 fn sign_request(scene: &Scene, id: &str, key_id: &tsm_types::KeyId, digest: [u8; 32]) -> SignEcdsa {
     let session = scene.phone.session(id, &BOTH);
-    SignEcdsa { session, key_id: key_id.clone(), path: vec![], digest: digest.to_vec() }
+    SignEcdsa { session, key_id: key_id.clone(), path: DerivationPath::ROOT, digest: digest.to_vec() }
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 use tsm_crypto::CurveId;
-use tsm_types::ErrorCode;
 use tsm_types::request::SignEcdsa;
+use tsm_types::{DerivationPath, ErrorCode};
 
 use super::{BOTH, DIGEST, PHONE, SERVER, Scene, told};
 
@@ -23,7 +23,7 @@ async fn sixty_sessions_of_which_each_tenth_fails_leave_nothing_at_the_server() 
         let request = |session| SignEcdsa {
             session,
             key_id: key.key_id.clone(),
-            path: vec![],
+            path: DerivationPath::ROOT,
             digest: DIGEST.to_vec(),
         };
         match run % 30 {

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use elliptic_curve::Field;
 use elliptic_curve::subtle::ConstantTimeEq;
-use elliptic_curve::{Field, Group};
 use tsm_crypto::commitment::Commitment;
 use tsm_crypto::ecdsa::{Common, PARTIAL_VERSION, PartialSignature};
 use tsm_crypto::ot::{Judged, PairState, ReceiverExtension};
-use tsm_crypto::{CryptoRng, Curve, Secret};
+use tsm_crypto::{CryptoRng, Curve, NonIdentityPoint, Secret};
 
 use super::commit::commitment_context;
 use super::multiply::{MultiplyBroadcast, MultiplyMessage};
@@ -50,7 +50,7 @@ impl<C: Curve> Round for Multiplied<C> {
     fn advance(
         self,
         received: PerPeer<MultiplyMessage<C>>,
-        _: &mut dyn CryptoRng,
+        rng: &mut dyn CryptoRng,
     ) -> Result<Step<PartialSignature>, Abort> {
         let Multiplied { run, nonce, mask, key, broadcast: mine, products } = self;
         let context = &run.context;
@@ -62,8 +62,8 @@ impl<C: Curve> Round for Multiplied<C> {
         // C4: R_j opens C_j. That R_j is not the identity was checked when it was decoded.
         for (peer, (product, message)) in products.as_ref().zip(received.as_ref()) {
             let MultiplyBroadcast { blinding, nonce_point, .. } = &message.broadcast;
-            let encoded = C::encode_point(nonce_point.point());
-            if !commitment_context(context, peer).opens(&product.commitment, &encoded, blinding) {
+            let encoded = nonce_point.encoded();
+            if !commitment_context(context, peer).opens(&product.commitment, encoded, blinding) {
                 return Err(Abort::cheated(peer, "C4 opening"));
             }
         }
@@ -71,22 +71,23 @@ impl<C: Curve> Round for Multiplied<C> {
         // C5, C6 and C7, for each peer by itself (step 5.1).
         let terms = products.zip(received.as_ref()).try_map(|peer, (product, message)| {
             let pair = product.pair.clone();
-            pair.judge(|judged| product.check(judged, message)).map_err(|verdict| abort_of(peer, verdict))
+            pair.judge(|judged| product.check(judged, message, rng))
+                .map_err(|verdict| abort_of(peer, verdict))
         })?;
         let public = received.as_ref().map(|_, message| &message.broadcast);
-        // C8: the pk_j belong to the key.
+        // C8: the pk_j belong to the key, or to the derived one.
         let key_sum =
             public.iter().fold(*mine.key_point.point(), |sum, (_, peer)| sum + peer.key_point.point());
-        if key_sum != run.public_key {
+        if key_sum != *run.public_key.point() {
             return Err(Abort::unattributed("C8 sum of the key points"));
         }
         // C9: R is a point, and its r is not zero (rule S-61).
         let nonce_sum =
             public.iter().fold(*mine.nonce_point.point(), |sum, (_, peer)| sum + peer.nonce_point.point());
-        let r = C::r_coordinate(&nonce_sum).r;
-        if bool::from(nonce_sum.is_identity()) || bool::from(r.is_zero()) {
+        let nonce_sum = NonIdentityPoint::<C>::new(nonce_sum).map(|sum| (C::r_coordinate(&sum).r, sum));
+        let Some((r, nonce_sum)) = nonce_sum.filter(|(r, _)| !bool::from(r.is_zero())) else {
             return Err(Abort::unattributed("C9 sum of the nonce points"));
-        }
+        };
 
         // Step 5.2: φ_i + Σ_j ψ_ji, and the sums of the terms of step 5.1.
         let mut factor = Secret::new(*mask.expose());
@@ -110,9 +111,9 @@ impl<C: Curve> Round for Multiplied<C> {
             curve: C::ID,
             session: context.tag().0,
             signers: context.players().indices().map(|player| player.0).collect(),
-            public_key: C::encode_point(&run.public_key),
+            public_key: run.public_key.encoded().to_vec(),
             digest: run.digest.as_bytes().to_vec(),
-            r_point: C::encode_point(&nonce_sum),
+            r_point: nonce_sum.encoded().to_vec(),
         };
         Ok(Step::done(PartialSignature {
             version: PARTIAL_VERSION,
@@ -131,6 +132,7 @@ impl<C: Curve> Product<C> {
         self,
         judged: &Judged<'_>,
         message: &MultiplyMessage<C>,
+        rng: &mut dyn CryptoRng,
     ) -> Result<Secret<[C::Scalar; 2]>, &'static str> {
         let MultiplyMessage { broadcast, private } = message;
         let chi = Secret::new(*self.receiver.chi().expose());
@@ -138,15 +140,17 @@ impl<C: Curve> Product<C> {
         let d =
             self.receiver.finish(judged, &self.ssid_full, &private.vole).map_err(|_| "C5 multiplication")?;
         let [d_u, d_v] = d.expose();
-        // C6: its first input was the r_j of R_j: χ_ij * R_j - Γᵘ_ji = dᵘ_ij * G.
-        let left = *broadcast.nonce_point.point() * chi.expose() - private.gamma_u.point();
-        if !bool::from(left.ct_eq(&C::mul_generator(d_u))) {
-            return Err("C6 nonce of the multiplication");
-        }
+        // C6: its first input was the r_j of R_j: χ_ij * R_j - Γᵘ_ji = dᵘ_ij * G; and
         // C7: its second input was the sk_j of pk_j: χ_ij * pk_j - Γᵛ_ji = dᵛ_ij * G.
-        let left = *broadcast.key_point.point() * chi.expose() - private.gamma_v.point();
-        if !bool::from(left.ct_eq(&C::mul_generator(d_v))) {
-            return Err("C7 key of the multiplication");
+        // Together, C7 times a coefficient e that was drawn after j had sent all of it.
+        let e = C::random_scalar(rng);
+        let left = C::lincomb(&[
+            (*broadcast.nonce_point.point(), *chi.expose()),
+            (*broadcast.key_point.point(), e * chi.expose()),
+            (*private.gamma_v.point(), -e),
+        ]) - private.gamma_u.point();
+        if !bool::from(left.ct_eq(&C::mul_generator(&(e * d_v + d_u)))) {
+            return Err("C6, C7 nonce and key of the multiplication");
         }
         let [c_u, c_v] = self.c.expose();
         Ok(Secret::new([*c_u + d_u, *c_v + d_v]))

@@ -57,8 +57,8 @@ pub(super) fn commit<C: Curve>(
     let nonce_point =
         NonIdentityPoint::<C>::new(C::mul_generator(nonce.expose())).expect("the nonce is not zero");
     // Step 3.2: C_i and N_i.
-    let encoded = C::encode_point(nonce_point.point());
-    let (commitment, blinding) = commitment_context(&run.context, run.context.me()).commit(&encoded, rng);
+    let (commitment, blinding) =
+        commitment_context(&run.context, run.context.me()).commit(nonce_point.encoded(), rng);
     let mut fresh = [0; 32];
     rng.fill_bytes(&mut fresh);
     let broadcast = CommitBroadcast { commitment, fresh };

@@ -6,14 +6,16 @@
 //!    It is the third message; whoever asked for the signature joins the parts of all signers
 //!    (`tsm_crypto::ecdsa::join`, checks C10 and C11).
 //!
-//! Letters as in the spec: x_i the share, λ_i its Lagrange coefficient, ζ_i a share of zero,
-//! sk_i = λ_i·x_i + ζ_i, r_i and φ_i fresh, χ_ij the random factor that i has as B against j.
+//! Letters as in the spec: x_i the share, λ_i its Lagrange coefficient, ζ_i a share of zero, ε the
+//! tweak of a derived key, sk_i = λ_i·x_i + ζ_i (and + ε at the lowest signer), r_i and φ_i fresh,
+//! χ_ij the random factor that i has as B against j.
 //!
 //! # What the caller guarantees
 //!
 //! * C1: no message body is handed in from a peer whose session tag differs from ours. The tag is
 //!   over everything that the players agree on, and is the `ssid` of round 1.
-//! * The session's operation names this key's certificate and this digest (rule S-05).
+//! * The session's operation names this key's certificate, the path of the derived key, and this
+//!   digest (rule S-05).
 //! * Bodies reach their receiver over an authenticated and confidential link.
 //!
 //! Every state is consumed by the step that leaves it: r_i and φ_i are used once.
@@ -26,11 +28,12 @@ mod states;
 
 use tsm_crypto::ecdsa::PartialSignature;
 use tsm_crypto::ot::Verdict;
-use tsm_crypto::{CryptoRng, Curve, Secret, with_curve};
+use tsm_crypto::{CryptoRng, Curve, NonIdentityPoint, Secret, with_curve};
 use tsm_types::{Digest, PlayerIndex};
 
 use crate::abort::Abort;
 use crate::context::Context;
+use crate::derived::DerivedKey;
 use crate::key::KeyShare;
 use crate::per_peer::PerPeer;
 use crate::round::Step;
@@ -42,7 +45,7 @@ pub use multiply::{MultiplyBroadcast, MultiplyMessage, MultiplyPrivate};
 pub use refusal::SignRefusal;
 pub use states::PairStates;
 
-/// Starts a signature by all players of the session.
+/// Starts a signature by all players of the session, under the key itself.
 ///
 /// `pairs` has the states that this process shares with each peer's. The result is this
 /// player's partial signature, which is no secret.
@@ -57,9 +60,21 @@ pub fn start(
     pairs: PerPeer<impl Into<PairStates>>,
     rng: &mut dyn CryptoRng,
 ) -> Result<Step<PartialSignature>, SignRefusal> {
+    start_derived(context, share, &DerivedKey::root(&share.certificate), digest, pairs, rng)
+}
+
+/// As [`start`], under a key below the share's.
+pub fn start_derived(
+    context: &Context,
+    share: &KeyShare,
+    key: &DerivedKey,
+    digest: &Digest,
+    pairs: PerPeer<impl Into<PairStates>>,
+    rng: &mut dyn CryptoRng,
+) -> Result<Step<PartialSignature>, SignRefusal> {
     let pairs = pairs.map(|_, states| states.into());
     with_curve!(share.certificate.curve, C => {
-        let run = Run::<C>::new(context, share, digest, &pairs)?;
+        let run = Run::<C>::new(context, share, key, digest, &pairs)?;
         Ok(commit::commit(run, pairs, rng))
     })
 }
@@ -70,9 +85,9 @@ struct Run<C: Curve> {
     digest: Digest,
     /// The digest as a scalar h, not zero.
     h: C::Scalar,
-    /// X.
-    public_key: C::Point,
-    /// λ_i·x_i.
+    /// X, or X' of a derived key.
+    public_key: NonIdentityPoint<C>,
+    /// λ_i·x_i, and + ε at the lowest signer.
     key_part: Secret<C::Scalar>,
 }
 

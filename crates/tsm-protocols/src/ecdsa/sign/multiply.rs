@@ -119,7 +119,7 @@ impl<C: Curve> Round for Committed<C> {
             Ok(Checked { started, chosen, sender, ssid_full, commitment: message.broadcast.commitment })
         })?;
 
-        // Step 4.3: sk_i = λ_i * x_i + ζ_i and pk_i.
+        // Step 4.3: sk_i = λ_i * x_i + ζ_i, with ε in it at the lowest signer, and pk_i.
         let mut key = Secret::new(*run.key_part.expose());
         for (peer, checked) in checked.iter() {
             // From the state that the lower index chose, so that both sides use the same.
@@ -127,10 +127,19 @@ impl<C: Curve> Round for Committed<C> {
             let zero = zero_share::pair_share::<C>(state, &ssid, context.me().0, peer.0);
             *key.expose_mut() += zero.expose();
         }
-        let key_point = sent_point::<C>(key.expose())?;
-        // Steps 4.4 to 4.6, for each peer by itself.
+        // Steps 4.4 to 4.6, for each peer by itself. pk_i and all Γ become bytes together.
         let inputs = [nonce.expose(), key.expose()];
-        let made = checked.try_map(|_, checked| checked.multiply(inputs, &mask, rng))?;
+        let mut points = vec![C::mul_generator(key.expose())];
+        let made = checked.map(|_, checked| checked.multiply(inputs, &mask, &mut points, rng));
+        // A uniform scalar is never zero in practice; if one were, the run ends.
+        let mut points = NonIdentityPoint::batch(&points)
+            .ok_or(Abort::unattributed("own points are not zero"))?
+            .into_iter();
+        let mut next = || points.next().expect("pk_i, and two points for each peer in the same order");
+        let key_point = next();
+        let made = made.map(|_, (product, vole, psi)| {
+            (product, MultiplyPrivate { vole, gamma_u: next(), gamma_v: next(), psi })
+        });
 
         // Step 4.7.
         let broadcast = MultiplyBroadcast { echo, blinding, nonce_point, key_point };
@@ -153,29 +162,24 @@ struct Checked<C: Curve> {
 }
 
 impl<C: Curve> Checked<C> {
-    /// Steps 4.4 to 4.6: what remains with this player, and what the peer receives.
+    /// Steps 4.4 to 4.6: what remains with this player, and what the peer receives; Γᵘ and Γᵛ are
+    /// appended to `points`.
     fn multiply(
         self,
         inputs: [&C::Scalar; 2],
         mask: &Secret<C::Scalar>,
+        points: &mut Vec<C::Point>,
         rng: &mut dyn CryptoRng,
-    ) -> Result<(Product<C>, MultiplyPrivate<C>), Abort> {
+    ) -> (Product<C>, VoleMessage<C>, CanonicalScalar<C>) {
         let Checked { started: Started { states, receiver, .. }, sender, ssid_full, commitment, .. } = self;
         // Step 4.4: this player is A with inputs r_i and sk_i.
         let (c, vole) = sender.multiply(&ssid_full, inputs, rng);
         // Step 4.5: Γ binds this player to its outputs.
-        let [c_u, c_v] = c.expose();
-        let (gamma_u, gamma_v) = (sent_point::<C>(c_u)?, sent_point::<C>(c_v)?);
+        points.extend(c.expose().iter().map(C::mul_generator));
         // Step 4.6: ψ_ij = φ_i - χ_ij.
         let psi = CanonicalScalar::new(*mask.expose() - receiver.chi().expose());
-        let private = MultiplyPrivate { vole, gamma_u, gamma_v, psi };
-        Ok((Product { pair: states.mine, receiver, ssid_full, commitment, c }, private))
+        (Product { pair: states.mine, receiver, ssid_full, commitment, c }, vole, psi)
     }
-}
-
-/// secret·G for a message. A uniform scalar is never zero in practice; if it were, the run ends.
-fn sent_point<C: Curve>(secret: &C::Scalar) -> Result<NonIdentityPoint<C>, Abort> {
-    NonIdentityPoint::new(C::mul_generator(secret)).ok_or(Abort::unattributed("own point is not zero"))
 }
 
 /// The spec's ssid_full of a pair: the run's ssid and the pair's own messages of round 1, so that it

@@ -8,6 +8,7 @@ use tsm_types::{Digest, ErrorCode, PlayerIndex, Threshold};
 
 use super::{PairStates, Run};
 use crate::context::Context;
+use crate::derived::DerivedKey;
 use crate::key::KeyShare;
 use crate::per_peer::PerPeer;
 use crate::polynomial::lagrange_at_zero;
@@ -29,6 +30,8 @@ pub enum SignRefusal {
     },
     /// The share is not this player's, or does not fit its certificate (rule S-80).
     Share,
+    /// The derived key is one of another key (step 2.6). A mistake of this node.
+    DerivedKey,
     /// There is no usable state of the pair with this player: none was given, or it is burned.
     Pair(PlayerIndex),
 }
@@ -41,6 +44,7 @@ impl SignRefusal {
             SignRefusal::NotAHolder(_) => ErrorCode::KeyOtherHolder,
             SignRefusal::TooFewSigners { .. } => ErrorCode::SignersTooFew,
             SignRefusal::Share => ErrorCode::StoreCorrupt,
+            SignRefusal::DerivedKey => ErrorCode::NodeFault,
             SignRefusal::Pair(_) => ErrorCode::PairRenewed,
         }
     }
@@ -57,6 +61,7 @@ impl fmt::Display for SignRefusal {
                 write!(f, "{} holders must sign; the session names {named}", threshold.signers_required())
             }
             SignRefusal::Share => f.write_str("the share does not fit its certificate"),
+            SignRefusal::DerivedKey => f.write_str("the derived key is one of another key"),
             SignRefusal::Pair(player) => write!(f, "there is no usable pair state with player {player}"),
         }
     }
@@ -65,10 +70,11 @@ impl fmt::Display for SignRefusal {
 impl std::error::Error for SignRefusal {}
 
 impl<C: Curve> Run<C> {
-    /// Steps 2.1 to 2.5.
+    /// Steps 2.1 to 2.6.
     pub(super) fn new(
         context: &Context,
         share: &KeyShare,
+        key: &DerivedKey,
         digest: &Digest,
         pairs: &PerPeer<PairStates>,
     ) -> Result<Self, SignRefusal> {
@@ -92,12 +98,11 @@ impl<C: Curve> Run<C> {
         if bool::from(h.is_zero()) {
             return Err(SignRefusal::Digest);
         }
-        // Step 2.4: the share is this player's and fits its certificate.
-        if share.holder != context.me() || !share.is_consistent() {
+        // Step 2.4: the share is this player's. That it fits its certificate is known since it was loaded.
+        if share.holder != context.me() {
             return Err(SignRefusal::Share);
         }
         let secret = C::decode_scalar(share.secret.expose()).map(Secret::new).ok_or(SignRefusal::Share)?;
-        let public_key = C::decode_point(&certificate.public_key).ok_or(SignRefusal::Share)?;
         let lambda = lagrange_at_zero::<C>(context.me(), context.players().indices(), &certificate.holders)
             .ok_or(SignRefusal::Share)?;
         // Step 2.5: a live state with every peer, and with nobody else.
@@ -109,12 +114,14 @@ impl<C: Curve> Run<C> {
         if let Some(stranger) = pairs.peers().difference(&context.peers()).next() {
             return Err(SignRefusal::Pair(*stranger));
         }
-        Ok(Run {
-            context: context.clone(),
-            digest: digest.clone(),
-            h,
-            public_key,
-            key_part: Secret::new(lambda * secret.expose()),
-        })
+        // Step 2.6.
+        let parts = Some(key).filter(|key| *key.certificate() == certificate.digest());
+        let (public_key, tweak) = parts.and_then(DerivedKey::parts::<C>).ok_or(SignRefusal::DerivedKey)?;
+        // The sum of step 4.3 without ζ_i: ε enters at one signer, whom all know (derivation.md 4.2).
+        let mut key_part = Secret::new(lambda * secret.expose());
+        if context.players().indices().next() == Some(context.me()) {
+            *key_part.expose_mut() += tweak.expose();
+        }
+        Ok(Run { context: context.clone(), digest: digest.clone(), h, public_key, key_part })
     }
 }

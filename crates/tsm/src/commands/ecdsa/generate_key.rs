@@ -2,6 +2,7 @@
 
 use clap::Args;
 use tsm_sdk::{CurveId, GeneratedKey, SessionConfig};
+use tsm_types::DerivationPath;
 
 use crate::error::{CommandError, EXIT_CODES};
 use crate::nodes::{NodeArgs, Nodes, demand_a_node_each};
@@ -36,8 +37,8 @@ pub(crate) struct GenerateKey {
 
 impl GenerateKey {
     pub(crate) async fn run(self) -> Result<(), CommandError> {
-        let found = self.nodes.clients()?.of_players(&self.session.players).await?;
-        let mut players = self.session.players.clone();
+        let found = self.nodes.clients()?.of_players(&self.session.who.players).await?;
+        let mut players = self.session.who.players.clone();
         if players.is_empty() {
             players = found.iter().map(|(player, _)| *player).collect();
         }
@@ -52,7 +53,7 @@ impl GenerateKey {
         let made = generate_key(&nodes, &session, self.threshold, self.curve, self.key_id).await;
         drop(progress);
         let (key, notices) = made?;
-        let result = KeyResult::new(&key, notices);
+        let result = KeyResult::new(&key, &DerivationPath::ROOT, notices);
         self.output.print(&result, result.text())
     }
 }

@@ -6,6 +6,7 @@ use super::sign::key_info;
 use crate::error::{CommandError, EXIT_CODES};
 use crate::nodes::NodeArgs;
 use crate::output::OutputArgs;
+use crate::path::PathArgs;
 use crate::public_key::KeyResult;
 
 /// Show everything public of a key: public key, holders, how many must sign
@@ -18,6 +19,8 @@ pub(crate) struct ShowPublicKey {
     #[arg(long, value_name = "ID")]
     key_id: String,
     #[command(flatten)]
+    path: PathArgs,
+    #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     nodes: NodeArgs,
@@ -25,8 +28,8 @@ pub(crate) struct ShowPublicKey {
 
 impl ShowPublicKey {
     pub(crate) async fn run(self) -> Result<(), CommandError> {
-        let (key, notices) = key_info(&self.nodes.clients()?, &self.key_id).await?;
-        let result = KeyResult::new(&key, notices);
+        let (key, notices) = key_info(&self.nodes.clients()?, &self.key_id, &self.path.path).await?;
+        let result = KeyResult::new(&key, &self.path.path, notices);
         self.output.print(&result, result.text())
     }
 }

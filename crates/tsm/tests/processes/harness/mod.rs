@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use tsm_sdk::{Failure, PlayerIndex};
 
 pub(crate) use network::{Answers, Network, PLAYER_0_PUBLIC_KEY, session_with};
-pub(crate) use node::{Node, client_of, run_node};
+pub(crate) use node::{Node, binary, client_of, run_node, run_tsm};
 pub(crate) use proxy::CuttingProxy;
 pub(crate) use reaper::Mount;
 pub(crate) use verify::{join, sha256};

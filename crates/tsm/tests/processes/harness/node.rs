@@ -12,7 +12,7 @@ use tsm_sdk::{ApiKey, Client, Configuration};
 use super::{PATIENCE, reaper, until_within};
 
 /// The binary under test.
-pub(super) fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     std::env::var_os("TSM_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_tsm").into(), PathBuf::from)
 }
 
@@ -203,6 +203,13 @@ pub(crate) fn run_node(config: Option<&str>, config_file: Option<&str>) -> Outpu
     let mut command = node_command();
     command.args(config.into_iter().flat_map(|path| ["--config", path]));
     command.envs(config_file.map(|path| ("CONFIG_FILE", path)));
+    run_to_its_end(command)
+}
+
+/// Runs the binary with these arguments to its end.
+pub(crate) fn run_tsm(arguments: &[String]) -> Output {
+    let mut command = Command::new(binary());
+    command.args(arguments).env_remove("TSM_NODES").env_remove("TSM_API_KEY");
     run_to_its_end(command)
 }
 

@@ -1,27 +1,29 @@
 //! Those who connect to us: proven, then let in or parked (rules S-33, S-105).
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::server::TlsStream;
 
+use tsm_types::ErrorCode;
+
+use crate::counts::count;
+use crate::link::connection::{Greeted, greet, run, say};
+use crate::link::limits::{FAREWELL_TIME, FIRST_RETRY};
+use crate::link::outbox::ConnectionId;
+use crate::link::peer::Registered;
+use crate::link::shared::{Entry, Shared};
+use crate::link::tls::{is_refusal_of_our_key, proven_key};
+use crate::link::wire::{ReadError, Unit};
 use crate::links::PeerKey;
-use crate::tcp::connection::{Greeted, greet, run, say};
-use crate::tcp::limits::{FAREWELL_TIME, FIRST_RETRY};
-use crate::tcp::outbox::ConnectionId;
-use crate::tcp::peer::Registered;
-use crate::tcp::shared::{Entry, Shared};
-use crate::tls::{is_refusal_of_our_key, proven_key};
-use crate::wire::{ReadError, Unit};
+use crate::pipe::{Arriving, Listener, Origin, Pipe};
 
 /// What a parked peer has to say: that it expects us, and perhaps that it goes. Some more is
 /// overlooked.
 const MAX_PARKED_UNITS: usize = 16;
 
-type Stream = TlsStream<TcpStream>;
+type Stream = TlsStream<Pipe>;
 
 /// Why a parked link is over.
 enum Parked {
@@ -32,14 +34,16 @@ enum Parked {
     Ended(ReadError),
 }
 
-pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
+pub(crate) async fn listen(shared: Arc<Shared>, mut listener: Listener) {
     let leaving = shared.leaving.clone();
     let accepting = async {
         loop {
             match listener.accept().await {
-                Ok((socket, from)) => {
-                    let (id, gives_way) = shared.handshake_begins(from);
-                    shared.spawn(receive(shared.clone(), socket, from, id, gives_way));
+                // Dropped here, a connection costs nothing but its acceptance.
+                Ok(arriving) if shared.is_blocked(arriving.origin) => {}
+                Ok(arriving) => {
+                    let (id, gives_way) = shared.handshake_begins(arriving.origin);
+                    shared.spawn(receive(shared.clone(), arriving, id, gives_way));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept connections: raise the limit of open files if this stays");
@@ -54,13 +58,13 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
 /// One who connects, to its end.
 async fn receive<N>(
     shared: Arc<Shared>,
-    socket: TcpStream,
-    from: SocketAddr,
+    arriving: Arriving,
     id: ConnectionId,
     gives_way: oneshot::Receiver<N>,
 ) {
+    let from = arriving.origin;
     let outcome = tokio::select! {
-        outcome = timeout(shared.limits.handshake_time, prove(&shared, socket, from)) => {
+        outcome = timeout(shared.limits.handshake_time, prove(&shared, arriving)) => {
             outcome.unwrap_or_else(|_| Err("no handshake in time".to_owned()))
         }
         _ = gives_way => Err("too many handshakes at once".to_owned()),
@@ -69,17 +73,23 @@ async fn receive<N>(
     shared.handshake_ends(id);
     match outcome {
         Ok((peer, greeted)) => admit(shared, peer, greeted, from).await,
-        Err(why) => tracing::debug!(%from, why, "a connection came to nothing"),
+        Err(why) => {
+            tracing::debug!(%from, why, "a connection came to nothing");
+            if shared.handshake_failed(from) {
+                tracing::warn!(
+                    code = %ErrorCode::HandshakeLimit, source = %from, limit = shared.limits.failed_handshakes,
+                    "too many connections of this source came to nothing within a minute: it is not listened to for {:?}",
+                    shared.limits.blocked_for
+                );
+            }
+        }
     }
 }
 
-async fn prove(
-    shared: &Shared,
-    socket: TcpStream,
-    from: SocketAddr,
-) -> Result<(PeerKey, Greeted<Stream>), String> {
-    drop(socket.set_nodelay(true));
-    let stream = shared.tls.acceptor().accept(socket).await.map_err(|error| {
+async fn prove(shared: &Shared, arriving: Arriving) -> Result<(PeerKey, Greeted<Stream>), String> {
+    let from = arriving.origin;
+    let pipe = arriving.opening.await.map_err(|error| error.to_string())?;
+    let stream = shared.tls.acceptor().accept(pipe).await.map_err(|error| {
         if is_refusal_of_our_key(&error) && shared.may_hint() {
             tracing::warn!(
                 %from, player = shared.hello.player,
@@ -94,15 +104,16 @@ async fn prove(
     Ok((peer, greeted))
 }
 
-async fn admit(shared: Arc<Shared>, peer: PeerKey, greeted: Greeted<Stream>, from: SocketAddr) {
+async fn admit(shared: Arc<Shared>, peer: PeerKey, greeted: Greeted<Stream>, from: Origin) {
     match shared.enter(&peer, greeted.hello, from) {
         Entry::Expected(registered) => run(shared, peer, registered, greeted, false).await,
         Entry::Parked(id, unparked) => park(shared, peer, greeted, from, id, unparked).await,
         Entry::Leaving => {}
-        Entry::TooMany => tracing::warn!(
-            peer = %peer.fingerprint(), player = greeted.hello.player, %from,
-            "refused: this peer holds too many connections; lower its connectionPoolSize"
+        Entry::TooMany(limit) if shared.may_hint() => tracing::warn!(
+            code = %ErrorCode::TenantLinkLimit, peer = %peer.fingerprint(), player = greeted.hello.player, %from, limit,
+            "refused: this peer holds as many connections as it may; lower its connectionPoolSize"
         ),
+        Entry::TooMany(_) => {}
     }
 }
 
@@ -110,7 +121,7 @@ async fn park(
     shared: Arc<Shared>,
     peer: PeerKey,
     mut greeted: Greeted<Stream>,
-    from: SocketAddr,
+    from: Origin,
     id: ConnectionId,
     mut unparked: oneshot::Receiver<Registered>,
 ) {
@@ -132,6 +143,7 @@ async fn park(
     match end {
         Parked::Unparked(registered) => run(shared, peer, registered, greeted, expects_us).await,
         Parked::Expired => {
+            count(&shared.counters.expired);
             tracing::warn!(
                 "refused: unknown key {fingerprint} from {from}, claimed player {player}; to let it in, add its \
                  public key to the configuration or name it in the session"

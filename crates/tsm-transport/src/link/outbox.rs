@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::link::wire::Unit;
 use crate::links::{MAX_FRAME_BYTES, SendError};
-use crate::wire::Unit;
 
 /// As many as there can be connections in a pool, so that each can have one.
 const LANES: usize = 64;

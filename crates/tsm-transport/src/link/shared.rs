@@ -1,8 +1,8 @@
 //! What the tasks of one node's links share: the table of peers, and the way to the engine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,14 +12,18 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::counts::{Counters, count};
+use crate::link::dial::{keep, pause_after};
+use crate::link::failures::Failures;
+use crate::link::limits::{HINT_INTERVAL, Limits, MAX_CONNECTIONS_PER_PEER};
+use crate::link::outbox::{ConnectionId, Next, QueueLimits};
+use crate::link::parked::{ParkedLink, ParkedLinks};
+use crate::link::peer::{Chore, DialProblem, Peer, Registered};
+use crate::link::tls::Tls;
+use crate::link::waiting::{Source, WaitingRoom};
+use crate::link::wire::{Hello, Unit};
 use crate::links::{DownReason, LinkEvent, PeerKey, PeerStatus, Route, SendError, Stranger};
-use crate::tcp::dial::{keep, pause_after};
-use crate::tcp::limits::{HINT_INTERVAL, Limits};
-use crate::tcp::outbox::{ConnectionId, Next, QueueLimits};
-use crate::tcp::peer::{Chore, DialProblem, Peer, Registered};
-use crate::tcp::waiting::WaitingRoom;
-use crate::tls::Tls;
-use crate::wire::{Hello, Unit};
+use crate::pipe::{Dialler, Origin};
 
 /// How much a writer takes at once; a few TLS records.
 pub(crate) const WRITE_BYTES: usize = 64 * 1024;
@@ -28,10 +32,13 @@ pub(crate) struct Shared {
     pub(crate) tls: Tls,
     pub(crate) hello: Hello,
     pub(crate) limits: Limits,
+    pub(crate) dialler: Dialler,
+    pub(crate) counters: Counters,
+    /// Peers to which the limits of dynamic ones do not apply.
+    static_peers: HashSet<PeerKey>,
     /// No new connections: keepers, the listener and those who wait go home.
     pub(crate) leaving: CancellationToken,
-    /// Everything ends.
-    pub(crate) stopped: CancellationToken,
+    stopped: CancellationToken,
     pub(crate) tasks: TaskTracker,
     runtime: Handle,
     table: Mutex<Table>,
@@ -41,17 +48,21 @@ pub(crate) struct Shared {
 struct Table {
     peers: HashMap<PeerKey, Peer>,
     handshakes: WaitingRoom<oneshot::Sender<Infallible>>,
-    parked: WaitingRoom<ParkedLink>,
+    failures: Failures,
+    parked: ParkedLinks,
+    /// Dynamic peers that nobody expects at the moment, since when.
+    idle: BTreeSet<(Instant, PeerKey)>,
     last_id: u64,
     last_hint_at: Option<Instant>,
 }
 
-struct ParkedLink {
-    key: PeerKey,
-    hello: Hello,
-    from: SocketAddr,
-    since: Instant,
-    unpark: oneshot::Sender<Registered>,
+/// What a node's links are and may.
+pub(crate) struct Own {
+    pub(crate) tls: Tls,
+    pub(crate) hello: Hello,
+    pub(crate) limits: Limits,
+    pub(crate) static_peers: HashSet<PeerKey>,
+    pub(crate) dialler: Dialler,
 }
 
 /// Where a proven connection goes.
@@ -59,7 +70,8 @@ pub(crate) enum Entry {
     Expected(Registered),
     /// The receiver ends without a value if the link has to give way.
     Parked(ConnectionId, oneshot::Receiver<Registered>),
-    TooMany,
+    /// More connections than these may one such peer have.
+    TooMany(usize),
     /// This node is closing its links.
     Leaving,
 }
@@ -73,17 +85,18 @@ pub(crate) struct Work {
 
 impl Shared {
     pub(crate) fn new(
-        tls: Tls,
-        hello: Hello,
-        limits: Limits,
+        own: Own,
+        stopped: CancellationToken,
         runtime: Handle,
         events: mpsc::Sender<LinkEvent>,
     ) -> Self {
-        let stopped = CancellationToken::new();
+        let Own { tls, hello, limits, static_peers, dialler } = own;
         let table = Table {
             peers: HashMap::new(),
             handshakes: WaitingRoom::new(limits.handshakes, limits.handshakes),
-            parked: WaitingRoom::new(limits.parked, limits.parked_per_source),
+            failures: Failures::new(limits.failed_handshakes, limits.blocked_for),
+            parked: ParkedLinks::new(limits.parked, limits.parked_per_source),
+            idle: BTreeSet::new(),
             last_id: 0,
             last_hint_at: None,
         };
@@ -91,6 +104,9 @@ impl Shared {
             tls,
             hello,
             limits,
+            dialler,
+            counters: Counters::default(),
+            static_peers,
             leaving: stopped.child_token(),
             stopped,
             tasks: TaskTracker::new(),
@@ -106,31 +122,67 @@ impl Shared {
         self.tasks.spawn_on(async move { stopped.run_until_cancelled(task).await }, &self.runtime);
     }
 
+    /// Starts a task that sees to its own end, soon after the links.
+    pub(crate) fn spawn_farewell(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn_on(task, &self.runtime);
+    }
+
+    /// Everything ends.
+    pub(crate) fn stop(&self) {
+        self.stopped.cancel();
+        if let Some(broker) = &self.dialler.broker {
+            broker.close();
+        }
+    }
+
     /// Expects `peer` until the returned lease number is released.
     pub(crate) fn lease(self: &Arc<Self>, peer: &PeerKey, route: Route) -> u64 {
         let mut table = self.lock();
         let lease = table.new_id();
-        let entry = table.peer(peer, &self.limits);
+        table.is_not_idle(peer);
+        let entry = table.peer(peer, self);
         entry.lease(lease, route);
         if !entry.kept {
             entry.kept = true;
             self.spawn(keep(self.clone(), peer.clone(), entry.changed.clone()));
         }
-        for (id, parked) in table.parked.remove_where(|parked| parked.key == *peer) {
-            let entry = table.peer(peer, &self.limits);
+        for (id, parked) in table.parked.take_of(peer) {
+            let entry = table.peer(peer, self);
             let Some(registered) = entry.register(id, parked.hello, None) else { continue };
             if parked.unpark.send(registered).is_err() {
                 // It has just gone.
                 entry.end(id, DownReason::Closed, pause_after);
             }
         }
+        self.counters.parked_now.store(table.parked.len() as u64, Ordering::Relaxed);
         lease
     }
 
     pub(crate) fn release(&self, peer: &PeerKey, lease: u64) {
-        if let Some(peer) = self.lock().peers.get_mut(peer) {
-            peer.release(lease);
+        let mut table = self.lock();
+        let Some(entry) = table.peers.get_mut(peer) else { return };
+        let idle_since = entry.release(lease);
+        if self.is_static(peer) {
+            return;
         }
+        table.idle.extend(idle_since.map(|since| (since, peer.clone())));
+        while table.idle.len() > self.limits.idle_links
+            && let Some((_, longest)) = table.idle.pop_first()
+        {
+            count(&self.counters.displaced_idle_links);
+            if let Some(entry) = table.peers.get_mut(&longest) {
+                entry.leave_now();
+            }
+        }
+    }
+
+    fn is_static(&self, peer: &PeerKey) -> bool {
+        self.static_peers.contains(peer)
+    }
+
+    /// Connections that one such peer may have.
+    fn most_connections(&self, peer: &PeerKey) -> usize {
+        if self.is_static(peer) { MAX_CONNECTIONS_PER_PEER } else { self.limits.connections_of_dynamic }
     }
 
     pub(crate) fn send(&self, peer: &PeerKey, order: u64, frame: Vec<u8>) -> Result<(), SendError> {
@@ -142,14 +194,11 @@ impl Shared {
     }
 
     pub(crate) fn strangers(&self) -> Vec<Stranger> {
-        let stranger = |parked: &ParkedLink| Stranger {
-            fingerprint: parked.key.fingerprint(),
-            key: parked.key.clone(),
-            player_index: parked.hello.player,
-            source: parked.from.to_string(),
-            parked_for: parked.since.elapsed(),
-        };
-        self.lock().parked.values().map(stranger).collect()
+        self.lock().parked.strangers()
+    }
+
+    pub(crate) fn strangers_as(&self, player: u16, most: usize) -> (Vec<Stranger>, usize) {
+        self.lock().parked.strangers_as(player, most)
     }
 
     /// Empties and closes all connections.
@@ -162,7 +211,12 @@ impl Shared {
     pub(crate) fn chore(&self, peer: &PeerKey) -> Chore {
         let mut table = self.lock();
         let Some(entry) = table.peers.get_mut(peer) else { return Chore::Leave };
-        let chore = entry.chore(Instant::now(), self.limits.unleased_for);
+        let is_static = self.is_static(peer);
+        let stays = if is_static { self.limits.unleased_for } else { self.limits.dynamic_unleased_for };
+        let chore = entry.chore(Instant::now(), stays);
+        if chore == Chore::Leave {
+            table.is_not_idle(peer);
+        }
         table.forget_if_unused(peer);
         chore
     }
@@ -173,7 +227,7 @@ impl Shared {
             return None;
         }
         let id = table.new_id();
-        table.peer(peer, &self.limits).register(id, hello, Some(lifetime))
+        table.peer(peer, self).register(id, hello, Some(lifetime))
     }
 
     /// Returns whether it failed in another way than the time before.
@@ -184,30 +238,57 @@ impl Shared {
     // Those who connect to us.
 
     /// The receiver ends if the handshake has to give way to newer ones.
-    pub(crate) fn handshake_begins(&self, from: SocketAddr) -> (ConnectionId, oneshot::Receiver<Infallible>) {
+    pub(crate) fn handshake_begins(&self, from: Origin) -> (ConnectionId, oneshot::Receiver<Infallible>) {
         let (stays, gives_way) = oneshot::channel();
         let mut table = self.lock();
         let id = table.new_id();
-        table.handshakes.enter(id, from.into(), stays);
+        drop(table.handshakes.enter(id, from, stays));
         (id, gives_way)
+    }
+
+    /// Whether too much of what this source sent came to nothing lately.
+    pub(crate) fn is_blocked(&self, from: Origin) -> bool {
+        let blocked = blockable(from).is_some_and(|source| self.lock().failures.is_blocked(source));
+        if blocked {
+            count(&self.counters.dropped_connections);
+        }
+        blocked
+    }
+
+    /// Returns whether the source is not listened to from now on.
+    pub(crate) fn handshake_failed(&self, from: Origin) -> bool {
+        count(&self.counters.failed_handshakes);
+        let blocked = blockable(from).is_some_and(|source| self.lock().failures.count(source));
+        if blocked {
+            count(&self.counters.blocked_sources);
+        }
+        blocked
     }
 
     pub(crate) fn handshake_ends(&self, id: ConnectionId) {
         self.lock().handshakes.remove(id);
     }
 
-    pub(crate) fn enter(&self, peer: &PeerKey, hello: Hello, from: SocketAddr) -> Entry {
+    pub(crate) fn enter(&self, peer: &PeerKey, hello: Hello, from: Origin) -> Entry {
         let mut table = self.lock();
         if self.leaving.is_cancelled() {
             return Entry::Leaving;
         }
         let id = table.new_id();
         if let Some(entry) = table.peers.get_mut(peer).filter(|entry| entry.kept) {
-            return entry.register(id, hello, None).map_or(Entry::TooMany, Entry::Expected);
+            let registered = entry.register(id, hello, None);
+            if registered.is_none() && !self.is_static(peer) {
+                count(&self.counters.refused_connections);
+            }
+            return registered.map_or(Entry::TooMany(self.most_connections(peer)), Entry::Expected);
         }
         let (unpark, unparked) = oneshot::channel();
         let link = ParkedLink { key: peer.clone(), hello, from, since: Instant::now(), unpark };
-        table.parked.enter(id, from.into(), link);
+        count(&self.counters.parked);
+        if table.parked.enter(id, link) {
+            count(&self.counters.displaced);
+        }
+        self.counters.parked_now.store(table.parked.len() as u64, Ordering::Relaxed);
         Entry::Parked(id, unparked)
     }
 
@@ -223,7 +304,10 @@ impl Shared {
 
     /// Returns whether it was still there.
     pub(crate) fn leave_parking(&self, id: ConnectionId) -> bool {
-        self.lock().parked.remove(id).is_some()
+        let mut table = self.lock();
+        let was_there = table.parked.remove(id).is_some();
+        self.counters.parked_now.store(table.parked.len() as u64, Ordering::Relaxed);
+        was_there
     }
 
     // The task of a connection.
@@ -313,7 +397,13 @@ impl Shared {
         let places = self.events.reserve_many(MOST_EVENTS_OF_A_CHANGE).await;
         let mut table = self.lock();
         let Some(peer) = table.peers.get_mut(peer) else { return };
+        let was_up = peer.is_up();
         let events = change(peer);
+        match (was_up, peer.is_up()) {
+            (false, true) => self.counters.up.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.counters.up.fetch_sub(1, Ordering::Relaxed),
+            (true, true) | (false, false) => 0,
+        };
         if let Ok(places) = places {
             places.zip(events).for_each(|(place, event)| place.send(event));
         }
@@ -321,6 +411,14 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().expect("no holder of this lock panics")
+    }
+}
+
+/// The broker is never blocked: whoever can write to it could shut out all others.
+fn blockable(from: Origin) -> Option<Source> {
+    match from {
+        Origin::Network(_) => Some(from.into()),
+        Origin::Broker { .. } => None,
     }
 }
 
@@ -333,9 +431,17 @@ impl Table {
         self.last_id
     }
 
-    fn peer(&mut self, key: &PeerKey, limits: &Limits) -> &mut Peer {
+    fn peer(&mut self, key: &PeerKey, shared: &Shared) -> &mut Peer {
+        let limits = &shared.limits;
         let queue = QueueLimits { frames: limits.queued_frames, bytes: limits.queued_bytes };
-        self.peers.entry(key.clone()).or_insert_with(|| Peer::new(key.clone(), queue))
+        let most = shared.most_connections(key);
+        self.peers.entry(key.clone()).or_insert_with(|| Peer::new(key.clone(), queue, most))
+    }
+
+    fn is_not_idle(&mut self, peer: &PeerKey) {
+        if let Some(entry) = self.peers.get(peer) {
+            self.idle.remove(&(entry.idle_since(), peer.clone()));
+        }
     }
 
     fn forget_if_unused(&mut self, peer: &PeerKey) {

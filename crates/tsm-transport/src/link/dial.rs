@@ -1,22 +1,21 @@
 //! The keeper of a peer: dials it, keeps its pool full, renews what has grown old.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::Notify;
 use tokio::time::{sleep_until, timeout};
 use tokio_rustls::client::TlsStream;
+use tsm_types::address::{Address, Place};
 
+use crate::link::connection::{Greeted, greet, run};
+use crate::link::limits::{FIRST_RETRY, LONGEST_RETRY};
+use crate::link::peer::{Chore, DialProblem};
+use crate::link::shared::Shared;
+use crate::link::tls::{WrongKey, proven_key, server_name};
+use crate::link::wire::ReadError;
 use crate::links::PeerKey;
-use crate::tcp::connection::{Greeted, greet, run};
-use crate::tcp::limits::{FIRST_RETRY, LONGEST_RETRY};
-use crate::tcp::peer::{Chore, DialProblem};
-use crate::tcp::shared::Shared;
-use crate::tls::{WrongKey, proven_key, server_name};
-use crate::wire::ReadError;
-use tsm_types::Address;
+use crate::pipe::Pipe;
 
 /// Looks after one peer for as long as it is expected.
 pub(crate) async fn keep(shared: Arc<Shared>, peer: PeerKey, changed: Arc<Notify>) {
@@ -41,9 +40,11 @@ async fn dial(shared: &Arc<Shared>, peer: &PeerKey, address: &Address) {
     let attempt = timeout(shared.limits.handshake_time, connect(shared, peer, address)).await;
     let outcome = attempt.unwrap_or_else(|_| {
         let seconds = shared.limits.handshake_time.as_secs_f32();
-        Err(DialProblem::Other(format!(
-            "{address} did not answer within {seconds} s: check that a node listens there and no firewall is between"
-        )))
+        let check = match address.place {
+            Place::Tcp(_) | Place::WebSocket { .. } => "a node listens there and no firewall is between",
+            Place::Broker => "the player's node runs and uses the same message broker",
+        };
+        Err(DialProblem::Other(format!("{address} did not answer within {seconds} s: check that {check}")))
     });
     match outcome {
         Ok(greeted) => {
@@ -60,40 +61,18 @@ async fn connect(
     shared: &Arc<Shared>,
     peer: &PeerKey,
     address: &Address,
-) -> Result<Greeted<TlsStream<TcpStream>>, DialProblem> {
-    let socket = reach(shared, address).await?;
+) -> Result<Greeted<TlsStream<Pipe>>, DialProblem> {
+    let pipe = shared.dialler.dial(address, peer, shared.limits.handshake_time).await;
+    let pipe = pipe.map_err(DialProblem::Other)?;
     let connector = shared.tls.connector(peer);
     let stream =
-        connector.connect(server_name(), socket).await.map_err(|error| match WrongKey::in_error(&error) {
+        connector.connect(server_name(), pipe).await.map_err(|error| match WrongKey::in_error(&error) {
             Some(wrong) => DialProblem::WrongKey(wrong),
             None => DialProblem::Other(format!("{address} answered, but no secure link came about: {error}")),
         })?;
     proven_key(stream.get_ref().1)
         .map_err(|why| DialProblem::Other(format!("{address} is not a peer: {why}")))?;
     greet(shared, stream).await.map_err(|error| DialProblem::Other(no_greeting(address, &error)))
-}
-
-/// Tries every address of the name, each for its part of the time.
-async fn reach(shared: &Shared, address: &Address) -> Result<TcpStream, DialProblem> {
-    let unresolved = |error: io::Error| {
-        DialProblem::Other(format!("the name {} could not be resolved: {error}", address.host))
-    };
-    let places: Vec<_> =
-        lookup_host((address.host.as_str(), address.port)).await.map_err(unresolved)?.collect();
-    let share = shared.limits.handshake_time / u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
-    let mut last = "it has no address".to_owned();
-    for place in places {
-        match timeout(share, TcpStream::connect(place)).await {
-            Ok(Ok(socket)) => {
-                // A round is a small frame that somebody waits for.
-                drop(socket.set_nodelay(true));
-                return Ok(socket);
-            }
-            Ok(Err(error)) => last = error.to_string(),
-            Err(_) => last = "no answer".to_owned(),
-        }
-    }
-    Err(DialProblem::Other(format!("{address} could not be reached: {last}")))
 }
 
 fn no_greeting(address: &Address, error: &ReadError) -> String {

@@ -8,11 +8,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::link::limits::FIRST_RETRY;
+use crate::link::outbox::{ConnectionId, Outbox, QueueLimits};
+use crate::link::tls::WrongKey;
+use crate::link::wire::Hello;
 use crate::links::{DownReason, LinkEvent, PeerKey, PeerStatus, ProcessId, Route};
-use crate::tcp::limits::{FIRST_RETRY, MAX_CONNECTIONS_PER_PEER};
-use crate::tcp::outbox::{ConnectionId, Outbox, QueueLimits};
-use crate::tls::WrongKey;
-use crate::wire::Hello;
 use tsm_types::Address;
 
 pub(crate) struct Peer {
@@ -21,9 +21,12 @@ pub(crate) struct Peer {
     leases: BTreeMap<u64, Route>,
     /// When the last lease was dropped.
     unleased_at: Instant,
+    /// It is not to stay until its time is over.
+    leaves_now: bool,
     /// A keeper task looks after this peer. It does while the peer is expected.
     pub(crate) kept: bool,
     connections: BTreeMap<ConnectionId, Connection>,
+    most_connections: usize,
     pub(crate) outbox: Outbox,
     /// The process that frames flow to, and the player index it claims.
     up: Option<(ProcessId, u16)>,
@@ -70,14 +73,16 @@ pub(crate) enum Chore {
 }
 
 impl Peer {
-    pub(crate) fn new(key: PeerKey, limits: QueueLimits) -> Self {
+    pub(crate) fn new(key: PeerKey, limits: QueueLimits, most_connections: usize) -> Self {
         let now = Instant::now();
         Peer {
             key,
             leases: BTreeMap::new(),
             unleased_at: now,
+            leaves_now: false,
             kept: false,
             connections: BTreeMap::new(),
+            most_connections,
             outbox: Outbox::new(limits),
             up: None,
             problem: None,
@@ -89,18 +94,36 @@ impl Peer {
 
     pub(crate) fn lease(&mut self, id: u64, route: Route) {
         self.leases.insert(id, route);
+        self.leaves_now = false;
         // Whoever asks anew does not wait for the end of a long pause.
         self.failures = 0;
         self.retry_at = self.retry_at.min(Instant::now() + FIRST_RETRY);
         self.changed.notify_one();
     }
 
-    pub(crate) fn release(&mut self, id: u64) {
+    /// Returns since when the peer is idle, if this was its last lease.
+    pub(crate) fn release(&mut self, id: u64) -> Option<Instant> {
         self.leases.remove(&id);
-        if self.leases.is_empty() {
-            self.unleased_at = Instant::now();
-        }
         self.changed.notify_one();
+        self.leases.is_empty().then(|| {
+            self.unleased_at = Instant::now();
+            self.unleased_at
+        })
+    }
+
+    /// When the last lease was dropped; of no meaning while there is one.
+    pub(crate) fn idle_since(&self) -> Instant {
+        self.unleased_at
+    }
+
+    /// An idle peer does not wait for its time.
+    pub(crate) fn leave_now(&mut self) {
+        self.leaves_now = true;
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn is_up(&self) -> bool {
+        self.up.is_some()
     }
 
     /// Nothing is left to remember.
@@ -115,7 +138,7 @@ impl Peer {
         hello: Hello,
         lifetime: Option<Duration>,
     ) -> Option<Registered> {
-        if self.connections.len() >= MAX_CONNECTIONS_PER_PEER {
+        if self.connections.len() >= self.most_connections {
             return None;
         }
         let (wake, kill) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -235,15 +258,15 @@ impl Peer {
     pub(crate) fn chore(&mut self, now: Instant, unleased_for: Duration) -> Chore {
         if self.leases.is_empty() {
             let leave_at = self.unleased_at + unleased_for;
-            if now < leave_at {
+            if now < leave_at && !self.leaves_now {
                 return Chore::Wait(Some(leave_at));
             }
             self.kept = false;
             self.retire_all();
             return Chore::Leave;
         }
-        let Some(address) = self.address().cloned() else { return Chore::Wait(None) };
-        let wanted = self.wanted_connections(&address);
+        let Some((address, yields)) = self.address() else { return Chore::Wait(None) };
+        let (address, wanted) = (address.clone(), self.wanted_connections(address, yields));
         self.retire_replaced(now, wanted);
         // One that is not usable (yet) is not renewed either: the peer might park it again and again.
         if self.dialled().filter(|(_, renew_at, usable)| !usable || now < *renew_at).count() >= wanted {
@@ -253,8 +276,13 @@ impl Peer {
         if now < self.retry_at { Chore::Wait(Some(self.retry_at)) } else { Chore::Dial(address) }
     }
 
-    /// A whole pool where frames flow; one connection where they do not (yet).
-    fn wanted_connections(&self, address: &Address) -> usize {
+    /// A whole pool where frames flow; one connection where they do not (yet); none where the peer's own
+    /// will do.
+    fn wanted_connections(&self, address: &Address, yields: bool) -> usize {
+        let mut theirs = self.connections.iter().filter(|(_, connection)| connection.renew_at.is_none());
+        if yields && theirs.any(|(id, _)| self.outbox.is_confirmed(*id) && !self.outbox.is_retiring(*id)) {
+            return 0;
+        }
         if self.up.is_some() { usize::from(address.connection_pool_size.max(1)) } else { 1 }
     }
 
@@ -279,9 +307,11 @@ impl Peer {
             .filter_map(|(id, connection)| Some((*id, connection.renew_at?, connection.usable)))
     }
 
-    fn address(&self) -> Option<&Address> {
+    /// Where to dial the peer, and whether to yield to connections that it makes itself.
+    fn address(&self) -> Option<(&Address, bool)> {
         self.leases.values().rev().find_map(|route| match route {
-            Route::Dial(address) => Some(address),
+            Route::Dial(address) => Some((address, false)),
+            Route::Either(address) => Some((address, true)),
             Route::Wait => None,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Connections that one proven and expected peer may hold: a full pool, twice while it is renewed.
+/// Connections that one expected static peer may hold: a full pool, twice while it is renewed.
 pub(crate) const MAX_CONNECTIONS_PER_PEER: usize = 128;
 /// How long a connection may take to be emptied before it is closed as lost.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
@@ -15,7 +15,7 @@ pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(100);
 pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(5);
 
 /// Bounds of one node's links. The defaults suit a server; tests shorten the times.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Parked links in all. Each costs a socket and some 50 kB.
     pub parked: usize,
@@ -24,6 +24,13 @@ pub struct Limits {
     /// How long a link is parked: a caller may start its session late, by a few times the connect
     /// deadline.
     pub parked_for: Duration,
+    /// Failed handshakes of one source within a minute. Beyond it the source is not listened to. 0: no
+    /// limit, for a node behind a proxy that hides where connections come from.
+    pub failed_handshakes: usize,
+    /// For how long not.
+    pub blocked_for: Duration,
+    /// Connections that one expected dynamic peer may hold: a pool, twice while it is renewed.
+    pub connections_of_dynamic: usize,
     /// Handshakes at once. Beyond it, the oldest one of the busiest source gives way.
     pub handshakes: usize,
     /// For connecting, TLS and hello together; a slow network needs a second or two.
@@ -34,6 +41,10 @@ pub struct Limits {
     pub silent_after: Duration,
     /// How long links stay after the last lease of their peer was dropped, for the next session.
     pub unleased_for: Duration,
+    /// The same of dynamic peers.
+    pub dynamic_unleased_for: Duration,
+    /// Dynamic peers whose links stay like this at the same time. The longest idle give way.
+    pub idle_links: usize,
     /// Events that wait for the engine. Each holds at most one frame, so this is also MiB.
     pub events: usize,
     /// Frames that wait for one peer: of some thousand sessions at once.
@@ -48,11 +59,16 @@ impl Default for Limits {
             parked: 1024,
             parked_per_source: 64,
             parked_for: Duration::from_secs(30),
+            failed_handshakes: 120,
+            blocked_for: Duration::from_secs(60),
+            connections_of_dynamic: 32,
             handshakes: 256,
             handshake_time: Duration::from_secs(5),
             ping_after: Duration::from_secs(5),
             silent_after: Duration::from_secs(15),
             unleased_for: Duration::from_secs(60),
+            dynamic_unleased_for: Duration::from_secs(60),
+            idle_links: 10_000,
             events: 128,
             queued_frames: 4096,
             queued_bytes: 64 << 20,

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::link::limits::{DRAIN_TIME, FAREWELL_TIME};
+use crate::link::peer::Registered;
+use crate::link::shared::{Shared, WRITE_BYTES};
+use crate::link::wire::{Hello, ReadError, Unit, UnitReader};
 use crate::links::{DownReason, PeerKey};
-use crate::tcp::limits::{DRAIN_TIME, FAREWELL_TIME};
-use crate::tcp::peer::Registered;
-use crate::tcp::shared::{Shared, WRITE_BYTES};
-use crate::wire::{Hello, ReadError, Unit, UnitReader};
 
 /// A stream on which both hellos were exchanged.
 pub(crate) struct Greeted<S> {

@@ -1,0 +1,191 @@
+//! Frames that came before their session was opened here (rules S-28, S-105).
+//!
+//! Bounded for each peer and in all. Where a bound is met the peer that takes most room gives way
+//! first, so that a flood displaces itself.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tsm_types::{PlayerKey, Session, SessionTag};
+
+use crate::wire::Frame;
+
+/// Frames of one peer.
+const MAX_FRAMES: usize = 512;
+
+/// Bytes of one peer: some fifty sessions' first rounds.
+const MAX_BYTES: usize = 4 << 20;
+
+/// Bytes of all peers: a thousand phones' first rounds, many times over.
+const MAX_BYTES_IN_ALL: usize = 64 << 20;
+
+/// Longest wait for a caller; longer than any sensible connect timeout.
+const LIFETIME: Duration = Duration::from_secs(60);
+
+/// The frames that wait at one node, by the peer that sent them.
+#[derive(Default)]
+pub(crate) struct WaitingFrames {
+    peers: HashMap<PlayerKey, Waiting>,
+    /// Who takes how much room.
+    by_bytes: BTreeSet<(usize, PlayerKey)>,
+    bytes: usize,
+}
+
+#[derive(Default)]
+struct Waiting {
+    frames: VecDeque<(Instant, Frame)>,
+    bytes: usize,
+}
+
+impl WaitingFrames {
+    /// Takes in a frame. The peer's oldest make room for it, or those of the peer with most.
+    pub(crate) fn push(&mut self, from: &PlayerKey, frame: Frame) {
+        self.change(from, |waiting| waiting.push(frame));
+        while self.bytes > MAX_BYTES_IN_ALL
+            && let Some((_, busiest)) = self.by_bytes.last().cloned()
+        {
+            self.change(&busiest, Waiting::drop_oldest);
+        }
+    }
+
+    /// Takes out the frames of a session, in the order in which they came.
+    pub(crate) fn take(&mut self, from: &PlayerKey, session: &Session, tag: &SessionTag) -> Vec<Frame> {
+        if self.peers.contains_key(from) {
+            self.change(from, |waiting| waiting.take(session, tag))
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Number of frames that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.peers.values().map(|waiting| waiting.frames.len()).sum()
+    }
+
+    /// Forgets frames that have waited too long.
+    pub(crate) fn expire(&mut self) {
+        let now = Instant::now();
+        let old = self.peers.iter().filter(|(_, waiting)| waiting.has_expired(now));
+        let old: Vec<PlayerKey> = old.map(|(key, _)| key.clone()).collect();
+        old.iter().for_each(|key| self.change(key, |waiting| waiting.expire(now)));
+    }
+
+    fn change<T>(&mut self, key: &PlayerKey, change: impl FnOnce(&mut Waiting) -> T) -> T {
+        let waiting = self.peers.entry(key.clone()).or_default();
+        let before = waiting.bytes;
+        let result = change(waiting);
+        let after = waiting.bytes;
+        if waiting.frames.is_empty() {
+            self.peers.remove(key);
+        }
+        self.by_bytes.remove(&(before, key.clone()));
+        if after > 0 {
+            self.by_bytes.insert((after, key.clone()));
+        }
+        self.bytes = self.bytes + after - before;
+        result
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, frame: Frame) {
+        self.expire(Instant::now());
+        self.bytes += frame_bytes(&frame);
+        self.frames.push_back((Instant::now(), frame));
+        while self.frames.len() > MAX_FRAMES || self.bytes > MAX_BYTES {
+            self.drop_oldest();
+        }
+    }
+
+    fn take(&mut self, session: &Session, tag: &SessionTag) -> Vec<Frame> {
+        let belongs = |frame: &Frame| match frame {
+            Frame::Open(theirs) => theirs.id == session.id,
+            Frame::Round(round) => round.tag == *tag,
+            Frame::End(end) => end.id == session.id,
+            Frame::PairWanted { .. }
+            | Frame::PairDropped { .. }
+            | Frame::PairHeld { .. }
+            | Frame::CertificateWanted { .. }
+            | Frame::Certificate(_) => false,
+        };
+        let (taken, kept): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.frames).into_iter().partition(|(_, frame)| belongs(frame));
+        self.frames = kept;
+        self.bytes = self.frames.iter().map(|(_, frame)| frame_bytes(frame)).sum();
+        taken.into_iter().map(|(_, frame)| frame).collect()
+    }
+
+    fn has_expired(&self, now: Instant) -> bool {
+        self.frames.front().is_some_and(|(since, _)| now - *since > LIFETIME)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while self.has_expired(now) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, frame)) = self.frames.pop_front() {
+            self.bytes = self.bytes.saturating_sub(frame_bytes(&frame));
+        }
+    }
+}
+
+/// What a waiting frame counts for. Never nothing.
+fn frame_bytes(frame: &Frame) -> usize {
+    const SMALL: usize = 4096;
+    match frame {
+        Frame::Round(round) => round.body.len() + SMALL,
+        Frame::Open(_)
+        | Frame::End(_)
+        | Frame::PairWanted { .. }
+        | Frame::PairDropped { .. }
+        | Frame::PairHeld { .. }
+        | Frame::CertificateWanted { .. }
+        | Frame::Certificate(_) => SMALL,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::RoundFrame;
+    use tsm_crypto::IdentityKey;
+    use tsm_crypto::hedged::test_rng;
+
+    fn key(seed: u64) -> PlayerKey {
+        IdentityKey::generate(&mut test_rng(seed)).public().clone()
+    }
+
+    fn frame(bytes: usize) -> Frame {
+        Frame::Round(RoundFrame { tag: SessionTag([1; 32]), phase: 1, round: 1, body: vec![0; bytes] })
+    }
+
+    #[tokio::test]
+    async fn s105_s104_a_flood_of_early_frames_displaces_itself_and_no_frame_of_another_peer() {
+        let mut waiting = WaitingFrames::default();
+        let quiet = key(0);
+        waiting.push(&quiet, frame(1000));
+        let floods: Vec<PlayerKey> = (1..=40).map(key).collect();
+        for _ in 0..8 {
+            floods.iter().for_each(|flood| waiting.push(flood, frame(500_000)));
+        }
+        assert_eq!(waiting.peers[&quiet].frames.len(), 1);
+        assert!(waiting.bytes <= MAX_BYTES_IN_ALL);
+        let sum: usize = waiting.peers.values().map(|peer| peer.bytes).sum();
+        assert_eq!(sum, waiting.bytes, "the books are right");
+        assert_eq!(waiting.by_bytes.len(), waiting.peers.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s105_frames_that_nobody_wants_are_forgotten() {
+        let mut waiting = WaitingFrames::default();
+        (0..10).for_each(|seed| waiting.push(&key(seed), frame(10)));
+        tokio::time::advance(LIFETIME + Duration::from_secs(1)).await;
+        waiting.expire();
+        assert!(waiting.peers.is_empty() && waiting.by_bytes.is_empty());
+        assert_eq!(waiting.bytes, 0);
+    }
+}
