@@ -6,9 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tsm_crypto::hedged::test_rng;
 use tsm_crypto::{CurveId, IdentityKey};
-use tsm_tests::{Answers, Network, join};
+use tsm_tests::{Answers, Network, application, join};
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, PlayerKey};
+
+use crate::pipes;
 
 const DIGEST: [u8; 32] = [7; 32];
 
@@ -334,16 +336,12 @@ async fn dn12_with_direct_links_the_player_of_the_smallest_index_can_always_be_d
 
 #[tokio::test(start_paused = true)]
 async fn dn13_another_player_needs_an_address_and_who_would_have_to_connect_refuses_at_once() {
-    // Node 0 knows nothing of player 5, not even where it is; the other way round it need not.
-    let network = Network::start(2, 113).await;
-    let stranger = another_key();
-    let mut session = network.session("run", &[0, 1]);
-    session.players = [0, 5].map(PlayerIndex).into();
-    session.dynamic_public_keys =
-        [(PlayerIndex(0), network.key(0).clone()), (PlayerIndex(5), stranger.clone())].into();
+    // Node 0 has direct links only and knows nothing of player 5, not even where it is.
+    let linked = pipes::node(0, Vec::new(), None).await;
+    let session = pipes::session("run", &[0, 5]);
     let before = Instant::now();
-    let request = GenerateKey { session: session.clone(), curve: CurveId::P256, threshold: 1, key_id: None };
-    let refused = network.node(0).generate_key(&network.application, request.clone()).await.unwrap_err();
+    let request = GenerateKey { session, curve: CurveId::P256, threshold: 1, key_id: None };
+    let refused = linked.node().generate_key(&application(), request).await.unwrap_err();
     assert_eq!((refused.code, refused.players[0].player), (ErrorCode::PlayersNoAddress, PlayerIndex(5)));
     assert!(refused.hint().contains("dynamic_addresses"), "{}", refused.hint());
     assert!(before.elapsed() < Duration::from_millis(100), "{:?}", before.elapsed());

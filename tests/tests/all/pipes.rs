@@ -20,7 +20,7 @@ fn identity(player: u16) -> IdentityKey {
 }
 
 /// A node that knows nobody.
-async fn node(player: u16, listeners: Vec<Listen>, broker: Option<&MemoryBroker>) -> LinkedNode {
+pub(crate) async fn node(player: u16, listeners: Vec<Listen>, broker: Option<&MemoryBroker>) -> LinkedNode {
     LinkedNode::start(LinkedParts {
         player: PlayerIndex(player),
         identity: identity(player),
@@ -34,7 +34,7 @@ async fn node(player: u16, listeners: Vec<Listen>, broker: Option<&MemoryBroker>
 }
 
 /// A session in which all keys are dynamic.
-fn session(id: &str, players: &[u16]) -> SessionRequest {
+pub(crate) fn session(id: &str, players: &[u16]) -> SessionRequest {
     let key = |player: &u16| -> (PlayerIndex, PlayerKey) {
         (PlayerIndex(*player), identity(*player).public().clone())
     };

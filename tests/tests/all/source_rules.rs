@@ -70,6 +70,7 @@ fn s09_hashes_are_called_in_the_transcript_and_where_another_format_asks_for_the
                 2,
                 "API keys are configured as SHA-256, as the format of the file says",
             ),
+            ("crates/tsm-config/src/management.rs", 2, "the same for the keys of the management port"),
             ("crates/tsm-config/src/secrets.rs", 2, "notices a configured hash of the empty key"),
         ],
     );

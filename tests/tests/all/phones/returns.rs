@@ -8,11 +8,11 @@ use tsm_tests::frames::{self, as_it_is};
 use tsm_tests::join;
 use tsm_transport::memory::Delivery;
 use tsm_types::request::SignEcdsa;
-use tsm_types::{DerivationPath, ErrorCode, PlayerIndex};
+use tsm_types::{DerivationPath, ErrorCode, KeyId, PlayerIndex};
 
 use super::{BOTH, DIGEST, PHONE, SERVER, Scene, told};
 
-fn sign_request(scene: &Scene, id: &str, key_id: &tsm_types::KeyId, digest: [u8; 32]) -> SignEcdsa {
+fn sign_request(scene: &Scene, id: &str, key_id: &KeyId, digest: [u8; 32]) -> SignEcdsa {
     let session = scene.phone.session(id, &BOTH);
     SignEcdsa { session, key_id: key_id.clone(), path: DerivationPath::ROOT, digest: digest.to_vec() }
 }
@@ -46,32 +46,52 @@ async fn an_old_session_id_with_another_message_signs_nothing() {
     scene.nothing_stays("old session ID").await;
 }
 
+impl Scene {
+    /// Signs, and from then on the phone says all of it again before and after each of its frames.
+    async fn sign_and_repeat(&self, key_id: &KeyId) {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let (record, phone) = (said.clone(), self.phone.key(PHONE).clone());
+        self.phone.links.set_tamper(Box::new(move |frame| {
+            if frame.from == phone {
+                record.lock().unwrap().push(frame.bytes.clone());
+            }
+            as_it_is(frame)
+        }));
+        self.signs("run", key_id).await;
+        let said = said.lock().unwrap().clone();
+        assert!(said.len() >= 3, "only {} frames", said.len());
+
+        let phone = self.phone.key(PHONE).clone();
+        self.phone.links.set_tamper(Box::new(move |frame| {
+            if frame.from != phone {
+                return as_it_is(frame);
+            }
+            let old = || said.iter().cloned().map(Delivery::at_once);
+            old().chain(as_it_is(frame)).chain(old()).collect()
+        }));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_frames_of_an_old_set_up_said_again_do_not_keep_the_phone_from_signing() {
+    let scene = Scene::start(226).await;
+    let key = scene.phone.make_key(CurveId::Secp256k1, 1).await;
+    // The first signature sets the pair up.
+    scene.sign_and_repeat(&key.key_id).await;
+    for run in 0..3 {
+        scene.signs(&format!("run-{run}"), &key.key_id).await;
+    }
+    scene.make_honest();
+    scene.signs("honest", &key.key_id).await;
+    scene.nothing_stays("replay").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_frames_of_an_old_signature_said_again_in_a_new_one_change_nothing() {
     let scene = Scene::start(222).await;
     let key = scene.phone.make_key(CurveId::Secp256k1, 1).await;
     scene.signs("warm-up", &key.key_id).await;
-    let said = Arc::new(Mutex::new(Vec::new()));
-    let (record, phone) = (said.clone(), scene.phone.key(PHONE).clone());
-    scene.phone.links.set_tamper(Box::new(move |frame| {
-        if frame.from == phone {
-            record.lock().unwrap().push(frame.bytes.clone());
-        }
-        as_it_is(frame)
-    }));
-    scene.signs("run", &key.key_id).await;
-    let said = said.lock().unwrap().clone();
-    assert!(said.len() >= 3, "only {} frames", said.len());
-
-    // Everything at once before the first new frame, and each once more after each new one.
-    let phone = scene.phone.key(PHONE).clone();
-    scene.phone.links.set_tamper(Box::new(move |frame| {
-        if frame.from != phone {
-            return as_it_is(frame);
-        }
-        let old = || said.iter().cloned().map(Delivery::at_once);
-        old().chain(as_it_is(frame)).chain(old()).collect()
-    }));
+    scene.sign_and_repeat(&key.key_id).await;
     for run in 0..3 {
         scene.signs(&format!("run-{run}"), &key.key_id).await;
     }
