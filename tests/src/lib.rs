@@ -28,9 +28,11 @@ pub struct Network {
     /// Of players that have settings of their own.
     own_settings: BTreeMap<u16, Settings>,
     seed: u64,
-    /// Players below this are dynamic: nobody's configuration has their keys.
-    dynamic_below: u16,
+    knows: Knows,
 }
+
+/// Whether the configuration of the first player has the public key of the second.
+type Knows = Arc<dyn Fn(u16, u16) -> bool + Send + Sync>;
 
 #[derive(Clone)]
 struct Member {
@@ -52,33 +54,44 @@ impl Network {
 
     /// Starts `players` nodes with the same settings each.
     pub async fn start_with(players: u16, seed: u64, settings: Settings) -> Self {
-        Self::start_network(players, seed, settings, 1, BTreeMap::new()).await
+        Self::start_network(players, seed, settings, BTreeMap::new(), Arc::new(|_, other| other != 0)).await
     }
 
     /// Starts `players` nodes, of which some have settings of their own.
     pub async fn start_with_own(players: u16, seed: u64, own: BTreeMap<u16, Settings>) -> Self {
-        Self::start_network(players, seed, Settings::default(), 1, own).await
+        Self::start_network(players, seed, Settings::default(), own, Arc::new(|_, other| other != 0)).await
     }
 
     /// Starts `players` nodes that all know each other only by what callers say.
     pub async fn start_all_dynamic(players: u16, seed: u64) -> Self {
-        Self::start_network(players, seed, Settings::default(), players, BTreeMap::new()).await
+        Self::start_knowing(players, seed, |_, _| false).await
+    }
+
+    /// Starts `players` nodes whose configurations have these public keys, and the addresses of all
+    /// players but 0.
+    ///
+    /// `knows` says whether the configuration of the first player has the public key of the second.
+    pub async fn start_knowing(
+        players: u16,
+        seed: u64,
+        knows: impl Fn(u16, u16) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_network(players, seed, Settings::default(), BTreeMap::new(), Arc::new(knows)).await
     }
 
     async fn start_network(
         players: u16,
         seed: u64,
         settings: Settings,
-        dynamic_below: u16,
         own_settings: BTreeMap<u16, Settings>,
+        knows: Knows,
     ) -> Self {
         // `RUST_LOG=debug cargo test ...` shows what the nodes log.
         let filter = tracing_subscriber::EnvFilter::from_default_env();
         let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
         let links = MemoryNetwork::new();
         let (members, application) = (BTreeMap::new(), application());
-        let mut network =
-            Network { links, application, members, settings, own_settings, seed, dynamic_below };
+        let mut network = Network { links, application, members, settings, own_settings, seed, knows };
         let identities: BTreeMap<u16, Arc<IdentityKey>> =
             (0..players).map(|player| (player, Arc::new(identity(seed, player)))).collect();
         for player in 0..players {
@@ -99,7 +112,7 @@ impl Network {
             settings: self.settings.clone(),
             own_settings: self.own_settings.clone(),
             seed: self.seed ^ (number << 16),
-            dynamic_below: self.dynamic_below,
+            knows: self.knows.clone(),
         };
         let (identity, store) = (Arc::new(identity(other.seed, 0)), Memory::new());
         let mut identities = other.identities();
@@ -135,10 +148,12 @@ impl Network {
         let identity = identities[&player].clone();
         let sealed = open_store(player, store).await;
         let (links, events) = self.links.node(identity.public().clone(), player);
-        let known = identities.iter().filter(|(other, _)| **other != 0 && **other != player);
+        let knows = |other: u16| (self.knows)(player, other);
+        let known = identities.iter().filter(|(other, _)| **other != player);
+        let known = known.filter(|(other, _)| **other != 0 || knows(**other));
         let players = known.map(|(other, identity)| {
             let mut configured = static_player(*other, identity);
-            if *other < self.dynamic_below {
+            if !knows(*other) {
                 configured.public_key = None;
             }
             (PlayerIndex(*other), configured)
@@ -179,9 +194,13 @@ impl Network {
         &self.member(player).identity
     }
 
-    /// A session of these players, with the keys of dynamic ones.
+    /// A session of these players, with the keys of those that are dynamic at some other.
     pub fn session(&self, id: &str, players: &[u16]) -> SessionRequest {
-        let dynamic = players.iter().filter(|player| **player < self.dynamic_below);
+        let is_dynamic = |player: u16| {
+            let mut others = self.members.keys().filter(|other| **other != player);
+            others.any(|other| !(self.knows)(*other, player))
+        };
+        let dynamic = players.iter().filter(|player| is_dynamic(**player));
         let dynamic = dynamic.map(|player| (PlayerIndex(*player), self.key(*player).clone()));
         SessionRequest {
             id: SessionId::new(id).expect("a valid session ID"),

@@ -36,6 +36,10 @@ pub struct Metrics {
     pub unreadable_frames: u64,
     /// Sessions that run now, set-ups of pairs among them.
     pub live_sessions: u64,
+    /// Frames that wait now for a session to be opened here.
+    pub waiting_frames: u64,
+    /// Set-ups of pairs that run now.
+    pub live_pair_set_ups: u64,
     /// Pairs that are held now.
     pub pairs: u64,
     /// Set-ups of pairs that worked.
@@ -101,6 +105,8 @@ impl Metrics {
             refused_keys: now(&counters.refused_keys),
             unreadable_frames: now(&counters.unreadable_frames),
             live_sessions: node.sessions.running() as u64,
+            waiting_frames: node.sessions.waiting_frames() as u64,
+            live_pair_set_ups: pairs.setting_up,
             pairs: pairs.held,
             pair_set_ups: pairs.set_ups,
             pair_set_ups_failed: pairs.failed_set_ups,

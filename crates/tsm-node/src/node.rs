@@ -327,7 +327,7 @@ impl Inner {
                 self.reply(peer, self.sessions.deliver(peer, Frame::Open(session)));
             }
             Frame::End(end) => {
-                self.pairs.ended_at(peer, end.tag);
+                self.pairs.ended_at(peer, &end);
                 self.reply(peer, self.sessions.deliver(peer, Frame::End(end)));
             }
             Frame::Open(_) | Frame::Round(_) | Frame::Part(_) => {

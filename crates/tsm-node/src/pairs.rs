@@ -29,7 +29,7 @@ use tsm_types::{
 use crate::node::Inner;
 use crate::run::{Limits, Running};
 use crate::strikes::Strikes;
-use crate::wire::Frame;
+use crate::wire::{EndFrame, Frame};
 
 /// A state is renewed after this long, so that what is stolen today opens nothing of yesterday.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -79,6 +79,8 @@ struct Table {
 pub(crate) struct PairCounts {
     /// States that are held now.
     pub held: u64,
+    /// Set-ups that run now.
+    pub setting_up: u64,
     pub set_ups: u64,
     pub failed_set_ups: u64,
     pub burned: u64,
@@ -367,9 +369,12 @@ impl Pairs {
         }
     }
 
-    /// A session ended at the peer. If it was the set-up that worked here, it did not work there.
-    pub(crate) fn ended_at(&self, key: &PlayerKey, tag: Option<SessionTag>) {
-        self.lock().lose_if(key, |ready| Some(ready.made_by) == tag);
+    /// A session ended at the peer. If it was the set-up that worked here, it did not work there;
+    /// unless this answers a repeated invitation and says that it ran already.
+    pub(crate) fn ended_at(&self, key: &PlayerKey, end: &EndFrame) {
+        if end.code != ErrorCode::SessionConflict.as_str() {
+            self.lock().lose_if(key, |ready| Some(ready.made_by) == end.tag);
+        }
     }
 
     /// Forgets what was not used for `idle` and whose peers are gone, so that memory falls when
@@ -396,7 +401,8 @@ impl Pairs {
     /// How many states there are, and what became of others.
     pub(crate) fn counts(&self) -> PairCounts {
         let table = self.lock();
-        PairCounts { held: table.pairs.len() as u64, ..table.counts }
+        let setting_up = table.pairs.values().filter(|pair| pair.setting_up.is_some()).count() as u64;
+        PairCounts { held: table.pairs.len() as u64, setting_up, ..table.counts }
     }
 
     /// The peer, of higher index, holds no state.

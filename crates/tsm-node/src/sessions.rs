@@ -187,6 +187,11 @@ impl Sessions {
         self.lock().live.len()
     }
 
+    /// Number of frames that wait for a session to be opened here.
+    pub(crate) fn waiting_frames(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
     fn tell_all(&self, peer: &PlayerKey, event: impl Fn(PlayerIndex) -> Inbound) {
         let inner = self.lock();
         for (_, tag) in inner.with_peer.get(peer).into_iter().flat_map(|of_peer| &of_peer.sessions) {

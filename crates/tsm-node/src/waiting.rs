@@ -58,6 +58,11 @@ impl WaitingFrames {
         }
     }
 
+    /// Number of frames that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.peers.values().map(|waiting| waiting.frames.len()).sum()
+    }
+
     /// Forgets frames that have waited too long.
     pub(crate) fn expire(&mut self) {
         let now = Instant::now();

@@ -45,7 +45,7 @@ fn rows(page: &str) -> BTreeMap<String, String> {
 }
 
 /// What stands between backticks.
-fn quoted(text: &str) -> Vec<&str> {
+pub(crate) fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
@@ -55,7 +55,7 @@ fn tests_of(cell: &str) -> Vec<&str> {
 }
 
 /// Names of all test functions. Suites that run for several backends are functions that a macro calls.
-fn test_functions(all: &[Source]) -> BTreeSet<String> {
+pub(crate) fn test_functions(all: &[Source]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for source in all {
         let is_suite = source.path.ends_with("suite.rs") || source.path.ends_with("conformance.rs");

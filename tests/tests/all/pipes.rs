@@ -20,7 +20,7 @@ pub(crate) fn identity(player: u16) -> IdentityKey {
 }
 
 /// A node that knows nobody.
-async fn node(player: u16, listeners: Vec<Listen>, broker: Option<&MemoryBroker>) -> LinkedNode {
+pub(crate) async fn node(player: u16, listeners: Vec<Listen>, broker: Option<&MemoryBroker>) -> LinkedNode {
     start(player, listeners, broker.map(|broker| Arc::new(broker.clone()) as Arc<dyn Broker>)).await
 }
 
@@ -118,7 +118,7 @@ pub(crate) async fn make_and_sign_as(name: &str, nodes: &[LinkedNode], addresses
 }
 
 #[tokio::test]
-async fn players_that_are_all_dynamic_and_listen_nowhere_work_through_a_broker() {
+async fn dn11_players_that_are_all_dynamic_and_listen_nowhere_work_through_a_broker() {
     let broker = MemoryBroker::new();
     let nodes = [
         node(0, Vec::new(), Some(&broker)).await,

@@ -4,6 +4,7 @@
 mod both;
 mod broker;
 mod configuration;
+mod dynamic_nodes;
 mod phones;
 mod players;
 mod proxy;

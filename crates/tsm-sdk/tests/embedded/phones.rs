@@ -195,7 +195,7 @@ fn an_app_that_was_suspended_for_longer_dials_again() {
 }
 
 #[tokio::test]
-async fn the_server_may_be_the_lower_index_where_the_session_says_where_the_phone_listens() {
+async fn dn13_the_server_may_be_the_lower_index_where_the_session_says_where_the_phone_listens() {
     let (server, phone) = (generate_identity(), generate_identity());
     let server = Player::start(Kind::Remote, 0, &server, &crate::players::knows(7, None, None)).await;
     let config = EmbeddedConfig::new(9, phone, Database::memory())

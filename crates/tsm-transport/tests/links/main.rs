@@ -16,6 +16,7 @@ mod raw;
 mod redis;
 mod suite;
 mod tcp;
+mod tcp_door;
 mod tcp_strangers;
 mod tenants;
 mod websocket;

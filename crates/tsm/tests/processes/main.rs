@@ -20,6 +20,7 @@ mod crashes;
 mod derivation;
 mod disagreement;
 mod disk;
+mod dynamic_nodes;
 mod harness;
 mod links;
 mod main_job;

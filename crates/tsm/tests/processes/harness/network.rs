@@ -75,6 +75,17 @@ impl Network {
         Network { nodes: (0..3).map(node).collect(), _folder: folder }
     }
 
+    /// The seed's files as they are: fixed ports, host names and paths in `/tmp`. Nothing runs yet.
+    pub(crate) fn unchanged() -> Self {
+        let folder = reaper::folder();
+        let node = |player: u16| {
+            let ports = (8000 + player, Some(9000 + player).filter(|_| player != 0));
+            let place = folder.path().join(format!("node{player}"));
+            Node::new(player, place, ports, CONFIGS[usize::from(player)], Vec::new())
+        };
+        Network { nodes: (0..3).map(node).collect(), _folder: folder }
+    }
+
     /// Starts all nodes at once.
     pub(crate) async fn start_all(&mut self) {
         self.nodes.iter_mut().for_each(Node::spawn);

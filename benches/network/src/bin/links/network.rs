@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tsm_benches::DIGEST;
 use tsm_crypto::hedged::test_rng;
 use tsm_crypto::{CurveId, IdentityKey, Secret};
+use tsm_network_benches::DIGEST;
 use tsm_node::{LinkedNode, LinkedParts, Settings};
 use tsm_storage::{Memory, SealedStore, Stretch};
 use tsm_transport::Listen;
