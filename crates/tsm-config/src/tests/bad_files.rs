@@ -280,10 +280,10 @@ fn what_is_known_but_not_built_is_refused_by_name() {
     );
     refused(
         "MinChainPathLength = 2",
-        "PresigGenRequestLimit = 0",
+        "DeactivatedPlayersCache = \"database\"",
         later,
-        "PresigGenRequestLimit",
-        "DKLS23.PresigGenRequestLimit",
+        "DeactivatedPlayersCache",
+        "DKLS23.DeactivatedPlayersCache",
     );
     refused("Reshare = false", "Reshare = true", later, "Reshare", "DKLS19.Features.Reshare");
     refused("Reshare = false", "Reshare = 1", "config.wrong_type", "Reshare", "DKLS19.Features.Reshare");
