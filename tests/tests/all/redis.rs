@@ -71,7 +71,7 @@ async fn s96_an_administrator_who_reads_everything_finds_neither_keys_nor_what_s
     let finds = |what: &[u8]| seen.windows(what.len()).any(|window| window == what);
     // It looks at the right place: names of inboxes are seen, and many messages.
     let name = format!("{}", HexOf(&identity(0).public().fingerprint().0));
-    assert!(finds(name.as_bytes()) && seen.len() > 500_000, "{}", seen.len());
+    assert!(finds(name.as_bytes()) && seen.len() > 300_000, "{}", seen.len());
     for (what, canary) in [
         ("the session", b"canary-session".to_vec()),
         ("the digest", vec![7; 32]),

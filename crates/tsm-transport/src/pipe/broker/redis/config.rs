@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use subtle::ConstantTimeEq;
 use tsm_crypto::Secret;
 use tsm_types::Reach;
 use tsm_types::address::{Address, HostPort, Place};
@@ -141,7 +142,7 @@ impl PartialEq for RedisServer {
         let parts = |server: &Self| (server.tls, server.at.clone(), server.database);
         let same = |one: &Option<Arc<Secret<String>>>, other: &Option<Arc<Secret<String>>>| match (one, other)
         {
-            (Some(one), Some(other)) => one.expose() == other.expose(),
+            (Some(one), Some(other)) => one.expose().as_bytes().ct_eq(other.expose().as_bytes()).into(),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
