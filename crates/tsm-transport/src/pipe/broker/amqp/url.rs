@@ -9,6 +9,10 @@ use tsm_types::address::HostPort;
 ///
 /// The password is shown nowhere: not by `Debug`, and not by `Display`, which shows the place only.
 #[derive(Clone)]
+#[cfg_attr(
+    not(feature = "amqp"),
+    expect(dead_code, reason = "what the broker needs, which this build does not have")
+)]
 pub struct ServerUrl {
     /// `amqps`.
     pub(super) tls: bool,
