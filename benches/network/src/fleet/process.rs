@@ -81,7 +81,9 @@ impl Server {
     pub async fn held(&self) -> Held {
         match self.ask(What::Held).await.told {
             Told::Held(held) => held,
-            other => panic!("the server says {other:?}"),
+            other @ (Told::Key(_) | Told::Part(_) | Told::Failed(..) | Told::Left) => {
+                panic!("the server says {other:?}")
+            }
         }
     }
 
