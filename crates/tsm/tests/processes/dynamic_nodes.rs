@@ -1,5 +1,6 @@
 //! The claims of docs/dynamic-nodes.md about files and programs.
 
+use std::path::Path;
 use std::process::Command;
 
 use tsm_sdk::CurveId;
@@ -7,9 +8,11 @@ use tsm_sdk::CurveId;
 use crate::harness::{Network, PLAYER_0_PUBLIC_KEY};
 
 /// The three files name hosts, ports and paths; so they run on a machine of their own, which here
-/// is a set of namespaces with its own host names, its own ports and its own `/tmp`.
+/// is a set of namespaces with its own host names, its own ports and its own `/tmp`. What was built may
+/// lie below the old `/tmp`, and is then still found at its place.
 const MACHINE: &str = r#"
-    ip link set lo up && mount --bind "$1" /etc/hosts && mount -t tmpfs tsm-tests /tmp &&
+    ip link set lo up && mount --bind "$1" /etc/hosts &&
+    mount --bind "$2" /mnt && mount -t tmpfs tsm-tests /tmp && mkdir -p "$2" && mount --bind /mnt "$2" &&
     exec "$0" --exact dynamic_nodes::on_a_machine_of_its_own --ignored --test-threads 1
 "#;
 const HOSTS: &str = "127.0.0.1 localhost tsm-node0 tsm-node1 tsm-node2\n";
@@ -24,7 +27,10 @@ fn dn14_the_three_configuration_files_run_as_they_are() {
     let hosts = folder.path().join("hosts");
     std::fs::write(&hosts, HOSTS).unwrap();
     let mut machine = Command::new("unshare");
-    machine.args(["-Urmn", "sh", "-c", MACHINE]).arg(std::env::current_exe().unwrap()).arg(&hosts);
+    let this = std::env::current_exe().unwrap();
+    // The folder of the profile: this test's binary, and beside its folder the one that it tests.
+    let built = this.parent().and_then(Path::parent).unwrap();
+    machine.args(["-Urmn", "sh", "-c", MACHINE]).args([&this, &hosts]).arg(built);
     let output = machine.output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success() && said.contains("1 passed"), "{}: {said}", output.status);
