@@ -10,7 +10,7 @@ use std::time::Duration;
 use tsm_crypto::hedged::test_rng;
 use tsm_crypto::{CurveId, IdentityKey, Secret};
 use tsm_network_benches::DIGEST;
-use tsm_node::{LinkedNode, LinkedParts, Settings};
+use tsm_node::{LinkedNode, LinkedParts, Settings, TenantLimits};
 use tsm_storage::{Memory, SealedStore, Stretch};
 use tsm_transport::Listen;
 use tsm_transport::broker::Broker;
@@ -97,6 +97,9 @@ struct Inside {
     kind: Kind,
 }
 
+/// More than are ever in flight: the players are dynamic, and so have the limits of tenants.
+const MOST_SESSIONS: usize = 4096;
+
 /// Longer than a thousand sessions take on a busy machine.
 const LONG: Duration = Duration::from_secs(300);
 
@@ -114,7 +117,12 @@ impl Network {
                 }
             };
             let listeners = if broker.is_none() { vec![port] } else { Vec::new() };
-            let settings = Settings { connect_timeout: LONG, session_timeout: LONG, ..Settings::default() };
+            let settings = Settings {
+                connect_timeout: LONG,
+                session_timeout: LONG,
+                tenants: TenantLimits { sessions: MOST_SESSIONS, ..TenantLimits::default() },
+                ..Settings::default()
+            };
             let password = Secret::new("benchmark".to_owned());
             let node = LinkedNode::start(LinkedParts {
                 player: PlayerIndex(player),
