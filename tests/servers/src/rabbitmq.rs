@@ -1,7 +1,6 @@
 //! A private RabbitMQ.
 
 use std::fs;
-use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -120,10 +119,11 @@ impl RabbitMq {
         fs::write(path("plugins"), "[].").unwrap();
     }
 
-    /// Starts it again after [`kill`](Self::kill), and waits until it takes connections.
+    /// Starts it again after [`kill`](Self::kill), and waits until it is ready for clients.
     pub fn start_again(&self) {
         let mut server = self.server.lock().unwrap();
         assert!(server.is_none(), "it runs");
+        let earlier_starts = self.starts();
         let path = |name: &str| self.folder.path().join(name);
         let mut command = Command::new(PROGRAM);
         command
@@ -148,7 +148,8 @@ impl RabbitMq {
         reaper::kills(child.id(), self.folder.path());
         let child = server.insert(child);
         let deadline = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+        // Its port is open before that, and then resets who comes.
+        while self.starts() == earlier_starts {
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none() && Instant::now() < deadline, "RabbitMQ did not start: {}", self.log());
             std::thread::sleep(Duration::from_millis(100));
@@ -186,6 +187,11 @@ impl RabbitMq {
         let status = fs::read_to_string(format!("/proc/{}/status", pid.trim())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+    }
+
+    /// How often it said that it is ready.
+    fn starts(&self) -> usize {
+        self.log().matches("Server startup complete").count()
     }
 
     fn log(&self) -> String {
