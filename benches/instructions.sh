@@ -19,6 +19,10 @@ ours-sign-3        3 10 sign, secp256k1, 3 of 3: OpenTSM
 rival-sign-3       3 10 sign, secp256k1, 3 of 3: dkls23-core
 ours-sign-2-p256   2 10 sign, P-256, 2 of 3: OpenTSM
 rival-sign-2-p256  2 10 sign, P-256, 2 of 3: dkls23-core
+ours-presign-2   128  1 presignature in a batch of 64, secp256k1, 2 of 3: OpenTSM
+ours-presign-3   192  1 presignature in a batch of 64, secp256k1, 3 of 3: OpenTSM
+ours-presign-2-p256 128 1 presignature in a batch of 64, P-256, 2 of 3: OpenTSM
+ours-online        1 10 partial signature from a presignature, secp256k1: OpenTSM
 ours-join          1 10 join and verify, secp256k1: OpenTSM
 k256-sign          1 10 single signer, secp256k1: k256
 secp256k1-sign     1 10 single signer, secp256k1: libsecp256k1
@@ -38,7 +42,8 @@ mkdir -p "$profiles"
 
 count() { # name, runs -> instructions
     local profile="$profiles/$1.$2"
-    valgrind --quiet --tool=callgrind --callgrind-out-file="$profile" "$target/callgrind/instructions" "$1" "$2"
+    valgrind --quiet --tool=callgrind --callgrind-out-file="$profile" \
+        "$target/callgrind/instructions" "$1" "$2" >/dev/null
     sed -n 's/^\(summary\|totals\): \([0-9]*\).*/\2/p' "$profile" | tail -n 1
 }
 

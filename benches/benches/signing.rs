@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
-use tsm_benches::{cpu_time, floor, ours, rival};
+use tsm_benches::{clocked, cpu_time, floor, ours, rival};
 use tsm_types::{CurveId, PlayerIndex};
 
 criterion_group! {
@@ -188,15 +188,6 @@ fn contest<A, B>(
 
 fn sum(iterations: u64, mut once: impl FnMut() -> Duration) -> Duration {
     (0..iterations).map(|_| once()).sum()
-}
-
-/// CPU time of `work`, without that of dropping its result.
-fn clocked<T>(work: impl FnOnce() -> T) -> Duration {
-    let start = cpu_time();
-    let result = black_box(work());
-    let elapsed = cpu_time().saturating_sub(start);
-    drop(result);
-    elapsed
 }
 
 /// CPU time of the process: what other processes take does not count, though it still slows down

@@ -6,6 +6,7 @@
 //! Every workload runs all parties in one thread, lock-step, and hands each message from its sender
 //! to its receiver as encoded bytes.
 
+use std::hint::black_box;
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -18,6 +19,15 @@ pub mod rival;
 pub fn cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).expect("nanoseconds of a second"))
+}
+
+/// CPU time of `work`, without that of dropping its result.
+pub fn clocked<T>(work: impl FnOnce() -> T) -> Duration {
+    let start = cpu_time();
+    let result = black_box(work());
+    let elapsed = cpu_time().saturating_sub(start);
+    drop(result);
+    elapsed
 }
 
 /// What the parties of a run sent each other.

@@ -1,12 +1,19 @@
-//! Runs one workload so and so often, for callgrind to count (`benches/instructions.sh`).
+//! Runs one workload so and so often, for callgrind to count (`benches/instructions.sh`) and for
+//! `benches/times.sh`, and prints the CPU time of one run in nanoseconds: of all but the first, which
+//! makes tables.
 //!
 //! Instructions of n runs less those of one are those of n - 1 runs without set-up.
+#![expect(clippy::print_stdout, reason = "it is what the program is for")]
 
 use std::hint::black_box;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use tsm_benches::{floor, ours, rival};
+use tsm_benches::{clocked, floor, ours, rival};
 use tsm_types::{CurveId, PlayerIndex};
+
+/// Presignatures of a batch.
+const BATCH: u16 = 64;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,6 +27,20 @@ fn main() -> ExitCode {
             let (mut network, shares) = our_key(CurveId::Secp256k1);
             let partials = network.sign(&shares, 2);
             repeat(runs, || ours::join_and_verify(&partials));
+        }
+        "ours-presign-2" => our_presignatures(CurveId::Secp256k1, 2, runs),
+        "ours-presign-3" => our_presignatures(CurveId::Secp256k1, 3, runs),
+        "ours-presign-2-p256" => our_presignatures(CurveId::P256, 2, runs),
+        "ours-online" => {
+            let (mut network, shares) = our_key(CurveId::Secp256k1);
+            let mut made = Vec::new();
+            clocked_runs(runs, || {
+                if made.is_empty() {
+                    made = network.presign(&shares, 2, BATCH).swap_remove(0);
+                }
+                let presignature = made.pop().expect("a batch was made");
+                clocked(|| ours::use_presignature(presignature))
+            });
         }
         "ours-key" => {
             let mut network = ours::Network::new(3);
@@ -59,6 +80,12 @@ fn our_signature(curve: CurveId, signers: usize, runs: u32) {
     repeat(runs, || network.sign(&shares, signers));
 }
 
+/// One run is a batch of [`BATCH`].
+fn our_presignatures(curve: CurveId, signers: usize, runs: u32) {
+    let (mut network, shares) = our_key(curve);
+    repeat(runs, || network.presign(&shares, signers, BATCH));
+}
+
 fn our_key(curve: CurveId) -> (ours::Network, ours::Shares) {
     let mut network = ours::Network::new(3);
     network.set_up_pairs();
@@ -75,8 +102,19 @@ fn rival_signature<C: rival::Curve>(signers: u8, runs: u32) {
 }
 
 fn repeat<T>(runs: u32, mut work: impl FnMut() -> T) {
-    for _ in 0..runs {
-        black_box(work());
+    clocked_runs(runs, || clocked(|| black_box(work())));
+}
+
+fn clocked_runs(runs: u32, mut once: impl FnMut() -> Duration) {
+    let mut total = Duration::ZERO;
+    for run in 0..runs {
+        let time = once();
+        if run > 0 {
+            total += time;
+        }
+    }
+    if let Some(mean) = total.checked_div(runs - 1) {
+        println!("{}", mean.as_nanos());
     }
 }
 

@@ -30,6 +30,26 @@ pub(super) fn gadget_scalars<C: Curve>() -> impl Iterator<Item = C::Scalar> {
     })
 }
 
+/// Evaluates an expression with the numbers of 64-bit limbs of a curve: N of a scalar, V of a pad with
+/// headroom, A = N + V of a product.
+macro_rules! with_limbs {
+    ($curve:ident, $N:ident, $V:ident, $A:ident => $body:expr) => {
+        match $curve::ID {
+            CurveId::Secp256k1 | CurveId::P256 => with_limbs!($N = 4, $V = 7, $A = 11 => $body),
+            CurveId::P384 => with_limbs!($N = 6, $V = 9, $A = 15 => $body),
+            CurveId::P521 => with_limbs!($N = 9, $V = 11, $A = 20 => $body),
+        }
+    };
+    ($N:ident = $n:literal, $V:ident = $v:literal, $A:ident = $a:literal => $body:expr) => {{
+        const $N: usize = $n;
+        const $V: usize = $v;
+        #[allow(dead_code, reason = "not every expression has sums")]
+        const $A: usize = $a;
+        $body
+    }};
+}
+pub(super) use with_limbs;
+
 /// Constants of the multiplication on one curve, computed at first use. All are public.
 pub(super) struct Constants<C: Curve, const N: usize, const V: usize> {
     pub(super) modulus: Modulus<N, V>,
@@ -40,13 +60,20 @@ pub(super) struct Constants<C: Curve, const N: usize, const V: usize> {
     /// g_1·S .. g_ξ·S.
     pub(super) gadget: Vec<[u64; N]>,
     /// K·q, the least multiple of q above all pads.
-    pub(super) above_pads: [u64; V],
+    above_pads: [u64; V],
 }
 
 impl<C: Curve, const N: usize, const V: usize> Constants<C, N, V> {
     /// Whether the encoding of a scalar is a number below q. For public values.
     pub(super) fn is_canonical_vartime(&self, bytes: &[u8]) -> bool {
         bytes.len() == self.order.len() && bytes < self.order.as_slice()
+    }
+
+    /// input + K·q: what keeps a difference of pads positive.
+    pub(super) fn offset(&self, input: &C::Scalar) -> [u64; V] {
+        let mut offset = self.above_pads;
+        add_masked(&mut offset, &scalar_to_limbs::<C, N>(input), u64::MAX);
+        offset
     }
 }
 

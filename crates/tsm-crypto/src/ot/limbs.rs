@@ -14,7 +14,7 @@ use crate::curve::Curve;
 
 /// The modulus of a curve's scalars, for pads of `V` limbs.
 pub(super) struct Modulus<const N: usize, const V: usize> {
-    q: [u64; N],
+    pub(super) q: [u64; N],
     /// -1/q modulo 2^64.
     negated_inverse: u64,
     /// 2^(64·(i+2)) modulo q for the highest limbs i of a pad.

@@ -31,6 +31,7 @@ mod gf128;
 mod ggm;
 mod limbs;
 mod pads;
+mod rows;
 
 #[cfg(test)]
 mod model;

@@ -8,21 +8,20 @@ use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::{Aes128Enc, Block};
 use zeroize::Zeroize;
 
-use super::limbs::limbs_from_bytes;
 use crate::curve::Curve;
 use crate::transcript::Transcript;
 
 /// Pads of a row: ℓ = 2 for the inputs of the multiplication, ρ = 1 for its check.
 pub(super) const COLUMNS: usize = 3;
 
-/// A row's pads as integers of as many bytes as are reduced to one scalar, not yet reduced.
-pub(super) type RowPads<const V: usize> = [[u64; V]; COLUMNS];
-
 /// Rows that are hashed together.
 pub(super) const GROUP: usize = 8;
 
 /// Blocks of one pad, P-521's.
-const MAX_BLOCKS: usize = 6;
+pub(super) const MAX_BLOCKS: usize = 6;
+
+/// Space for the blocks of [`GROUP`] rows.
+pub(super) type PadBlocks = [[u128; GROUP]; COLUMNS * MAX_BLOCKS];
 
 /// The pad function of one extension in one run.
 pub(super) struct Pads {
@@ -39,40 +38,34 @@ impl Pads {
         Pads { cipher }
     }
 
-    /// Step 5.2.2: pads of rows `first`, `first` + 1, .. into `out`, one for each of `rows`, at most
-    /// [`GROUP`] of them.
-    pub(super) fn fill<C: Curve, const V: usize>(
+    /// Step 5.2.2: pads of rows `first`, `first` + 1, .. in blocks: block m of row j is number j of
+    /// entry m. They are the beginning of `space`.
+    pub(super) fn fill<'a, C: Curve>(
         &self,
-        rows: &[u128],
+        rows: &[u128; GROUP],
         first: usize,
-        out: &mut [RowPads<V>; GROUP],
-    ) {
-        let wide = C::Wide::default().as_ref().len();
-        let blocks = wide.div_ceil(16);
-        let mut heads = [Block::default(); GROUP];
-        for (head, row) in heads.iter_mut().zip(rows) {
-            *head = row.to_le_bytes().into();
-        }
+        space: &'a mut PadBlocks,
+    ) -> &'a [[u128; GROUP]] {
+        let blocks = COLUMNS * C::Wide::default().as_ref().len().div_ceil(16);
+        let mut heads = rows.map(|row| Block::from(row.to_le_bytes()));
         self.cipher.encrypt_blocks(&mut heads);
         let heads = heads.map(|head| u128::from_le_bytes(head.into()));
 
-        let mut stream = [Block::default(); GROUP * COLUMNS * MAX_BLOCKS];
-        let stream = &mut stream[..GROUP * COLUMNS * blocks];
-        for (j, row) in stream.chunks_exact_mut(COLUMNS * blocks).enumerate() {
-            for (m, block) in row.iter_mut().enumerate() {
+        let mut stream = [[Block::default(); GROUP]; COLUMNS * MAX_BLOCKS];
+        let stream = &mut stream[..blocks];
+        for (m, blocks) in stream.iter_mut().enumerate() {
+            for (j, block) in blocks.iter_mut().enumerate() {
                 *block = (heads[j] ^ tweak(first + j, m)).to_le_bytes().into();
             }
         }
-        self.cipher.encrypt_blocks(stream);
-        let mut bytes = [0u8; 16 * MAX_BLOCKS];
-        for (j, row) in stream.chunks_exact(COLUMNS * blocks).enumerate() {
-            for (i, column) in row.chunks_exact(blocks).enumerate() {
-                for (part, block) in bytes.chunks_exact_mut(16).zip(column) {
-                    part.copy_from_slice(&(u128::from_le_bytes((*block).into()) ^ heads[j]).to_le_bytes());
-                }
-                out[j][i] = limbs_from_bytes(&bytes[..wide]);
+        self.cipher.encrypt_blocks(stream.as_flattened_mut());
+        let out = &mut space[..blocks];
+        for (out, blocks) in out.iter_mut().zip(stream) {
+            for (j, (out, block)) in out.iter_mut().zip(blocks).enumerate() {
+                *out = u128::from_le_bytes((*block).into()) ^ heads[j];
             }
         }
+        out
     }
 }
 
@@ -88,30 +81,31 @@ mod tests {
     use crate::transcript::Label;
     use std::collections::BTreeSet;
 
-    fn pads<C: Curve, const V: usize>(key: u8, rows: &[u128], first: usize) -> [RowPads<V>; GROUP] {
-        let mut out = [[[0; V]; COLUMNS]; GROUP];
-        Pads::new(&Transcript::new(Label::PadKey).number("k", key.into()))
-            .fill::<C, V>(rows, first, &mut out);
-        out
+    /// The blocks of each row.
+    fn pads<C: Curve>(key: u8, rows: &[u128; GROUP], first: usize) -> [Vec<u128>; GROUP] {
+        let mut space = [[0; GROUP]; COLUMNS * MAX_BLOCKS];
+        let pads = Pads::new(&Transcript::new(Label::PadKey).number("k", key.into()));
+        let blocks = pads.fill::<C>(rows, first, &mut space);
+        std::array::from_fn(|j| blocks.iter().map(|blocks| blocks[j]).collect())
     }
 
     #[test]
     fn s49_equal_rows_give_different_pads() {
         let rows = [0x1234_5678_9abc_def0_u128; GROUP];
-        let all: BTreeSet<[u64; 7]> = [pads::<Secp256k1, 7>(1, &rows, 0), pads::<Secp256k1, 7>(1, &rows, 8)]
-            .as_flattened()
+        let all: BTreeSet<u128> = [pads::<Secp256k1>(1, &rows, 0), pads::<Secp256k1>(1, &rows, 8)]
             .as_flattened()
             .iter()
+            .flatten()
             .copied()
             .collect();
-        assert_eq!(all.len(), 2 * GROUP * COLUMNS);
+        assert_eq!(all.len(), 2 * GROUP * 3 * COLUMNS);
     }
 
     #[test]
     fn s54_another_key_gives_other_pads_of_the_same_rows() {
-        let rows: Vec<u128> = (0..8).collect();
-        let (one, two) = (pads::<P521, 11>(1, &rows, 0), pads::<P521, 11>(2, &rows, 0));
-        for (a, b) in one.as_flattened().iter().zip(two.as_flattened()) {
+        let rows = std::array::from_fn(|row| row as u128);
+        let (one, two) = (pads::<P521>(1, &rows, 0), pads::<P521>(2, &rows, 0));
+        for (a, b) in one.iter().flatten().zip(two.iter().flatten()) {
             assert_ne!(a, b);
         }
     }
@@ -127,14 +121,12 @@ mod tests {
             cipher.encrypt_block(&mut block);
             u128::from_le_bytes(block.into())
         };
-        let rows: Vec<u128> = (100..108).collect();
-        let computed = pads::<P521, 11>(1, &rows, 40);
+        let rows = std::array::from_fn(|row| 100 + row as u128);
+        let computed = pads::<P521>(1, &rows, 40);
         for (j, row) in rows.iter().enumerate() {
-            for (i, pad) in computed[j].iter().enumerate() {
-                let bytes: Vec<u8> = (6 * i..6 * (i + 1))
-                    .flat_map(|m| (pi(pi(*row) ^ tweak(40 + j, m)) ^ pi(*row)).to_le_bytes())
-                    .collect();
-                assert_eq!(*pad, limbs_from_bytes(&bytes[..82]));
+            assert_eq!(computed[j].len(), 18);
+            for (m, block) in computed[j].iter().enumerate() {
+                assert_eq!(*block, pi(pi(*row) ^ tweak(40 + j, m)) ^ pi(*row));
             }
         }
     }
@@ -142,10 +134,9 @@ mod tests {
     #[test]
     fn s48_the_bits_of_pads_are_balanced() {
         let ones: u32 = (0..64)
-            .flat_map(|group| pads::<Secp256k1, 7>(1, &[0; GROUP], 8 * group))
+            .flat_map(|group| pads::<Secp256k1>(1, &[0; GROUP], 8 * group))
             .flatten()
-            .flatten()
-            .map(u64::count_ones)
+            .map(u128::count_ones)
             .sum();
         // 64 · 24 pads of 384 bits; six standard deviations are 2304.
         let expected: u32 = 64 * 24 * 384 / 2;

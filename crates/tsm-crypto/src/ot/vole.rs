@@ -14,19 +14,17 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::extension::{Binding, Choices, ReceiverExtension, SenderExtension};
-use super::gadget::{Constants, choice_bits, constants};
-use super::limbs::{
-    accumulate, add_masked, difference, limbs_from_bytes, limbs_to_bytes, scalar_from_limbs, scalar_to_limbs,
-};
-use super::pads::{COLUMNS, GROUP, Pads, RowPads};
+use super::gadget::{choice_bits, constants, with_limbs};
+use super::limbs::{add_masked, scalar_from_limbs};
+use super::pads::{COLUMNS, GROUP, MAX_BLOCKS, Pads};
 use super::pair::Judged;
+use super::rows::{Portable, Rows, Wide, with_rows};
 use super::{CheckFailed, bit128, mask128};
-use crate::curve::{CanonicalScalar, Curve, CurveId};
+use crate::curve::{CanonicalScalar, Curve, CurveId, Field};
 use crate::secret::Secret;
 use crate::transcript::{Label, Transcript};
 
-/// Inputs of a multiplication, the spec's ℓ.
-pub const INPUTS: usize = COLUMNS - 1;
+pub use super::rows::INPUTS;
 
 /// A's message: ξ · 3 + 1 scalars and 32 bytes; 40,000 bytes on 256-bit curves.
 ///
@@ -36,18 +34,6 @@ pub struct VoleMessage<C: Curve> {
     pub(super) matrix: Vec<u8>,
     pub(super) eta: CanonicalScalar<C>,
     pub(super) mu: [u8; 32],
-}
-
-/// Calls a function generic over limb counts with those of the curve: N limbs of a scalar, V of a
-/// pad with headroom, A = N + V of a product.
-macro_rules! with_limbs {
-    ($curve:ident, $function:ident($($argument:expr),*)) => {
-        match $curve::ID {
-            CurveId::Secp256k1 | CurveId::P256 => $function::<$curve, 4, 7, 11>($($argument),*),
-            CurveId::P384 => $function::<$curve, 6, 9, 15>($($argument),*),
-            CurveId::P521 => $function::<$curve, 9, 11, 20>($($argument),*),
-        }
-    };
 }
 
 impl<C: Curve> SenderExtension<C> {
@@ -72,7 +58,7 @@ impl<C: Curve> SenderExtension<C> {
         inputs: [&C::Scalar; INPUTS],
         check_input: &Secret<C::Scalar>,
     ) -> (Secret<[C::Scalar; INPUTS]>, VoleMessage<C>) {
-        with_limbs!(C, send(self, ssid_full, inputs, check_input))
+        with_rows!(C, send(self, ssid_full, inputs, check_input))
     }
 }
 
@@ -93,13 +79,13 @@ impl<C: Curve> ReceiverExtension<C> {
         message: &VoleMessage<C>,
     ) -> Result<Secret<[C::Scalar; INPUTS]>, CheckFailed> {
         assert_eq!(judged.pair.id(), self.binding.pair, "the verdict is asked of the extension's own pair");
-        with_limbs!(C, receive(&self, ssid_full, message))
+        with_rows!(C, receive(&self, ssid_full, message))
     }
 }
 
 /// b = Σ g_j·β_j.
 pub(super) fn chosen_sum<C: Curve>(choices: &Choices) -> Secret<C::Scalar> {
-    with_limbs!(C, chosen_sum_limbs(choices))
+    with_limbs!(C, N, V, A => chosen_sum_limbs::<C, N, V, A>(choices))
 }
 
 fn chosen_sum_limbs<C: Curve, const N: usize, const V: usize, const A: usize>(
@@ -116,72 +102,46 @@ fn chosen_sum_limbs<C: Curve, const N: usize, const V: usize, const A: usize>(
 }
 
 /// A's part, steps 5.3.2 to 5.3.6.
-fn send<C: Curve, const N: usize, const V: usize, const A: usize>(
+fn send<C: Curve, R: Rows<C>>(
+    arithmetic: &R,
     extension: &SenderExtension<C>,
     ssid_full: &[u8; 32],
     inputs: [&C::Scalar; INPUTS],
     check_input: &Secret<C::Scalar>,
 ) -> (Secret<[C::Scalar; INPUTS]>, VoleMessage<C>) {
-    let constants = constants::<C, N, V>();
-    let modulus = &constants.modulus;
     let pads = extension.binding.pads::<C>(ssid_full);
-    let offsets = Zeroizing::new([
-        constants.offset(inputs[0]),
-        constants.offset(inputs[1]),
-        constants.offset(check_input.expose()),
-    ]);
+    let offsets =
+        Zeroizing::new([inputs[0], inputs[1], check_input.expose()].map(|input| arithmetic.offset(input)));
     let delta = *extension.delta.expose();
-    let rows = &extension.rows.0.as_flattened()[..choice_bits::<C>()];
 
-    let mut zeros = WipedRows(vec![[[0; V]; COLUMNS]; choice_bits::<C>()]);
-    let mut group_0 = Zeroizing::new([[[0; V]; COLUMNS]; GROUP]);
-    let mut group_1 = Zeroizing::new([[[0; V]; COLUMNS]; GROUP]);
-    let mut sums = Zeroizing::new([[0u64; A]; INPUTS]);
+    let mut space = Zeroizing::new([[0; GROUP]; COLUMNS * MAX_BLOCKS]);
+    let mut zeros = Zeroizing::new(Vec::with_capacity(choice_bits::<C>() / GROUP));
+    let mut sums = Zeroizing::new(arithmetic.sums());
     let mut matrix = vec![0; matrix_len::<C>()];
-    let mut entries = matrix.chunks_exact_mut(C::SCALAR_BYTES);
-    for (group, gadget) in constants.gadget.chunks(GROUP).enumerate() {
+    for (group, (rows, out)) in groups(extension.rows.0.as_flattened())
+        .zip(matrix.chunks_exact_mut(GROUP * COLUMNS * C::SCALAR_BYTES))
+        .enumerate()
+    {
         let first = group * GROUP;
-        let here = &rows[first..first + gadget.len()];
-        let mut flipped = [0; GROUP];
-        for (flipped, row) in flipped.iter_mut().zip(here) {
-            *flipped = row ^ delta;
-        }
-        pads.fill::<C, V>(here, first, &mut group_0);
-        pads.fill::<C, V>(&flipped, first, &mut group_1);
-        flipped.zeroize();
-        for (j, g) in gadget.iter().enumerate() {
-            for i in 0..COLUMNS {
-                // Step 5.3.2: ã_{j,i} = α⁰ - α¹ + a_i, with a multiple of q that keeps it positive.
-                let mut entry = difference(&offsets[i], &group_1[j][i]);
-                add_masked(&mut entry, &group_0[j][i], u64::MAX);
-                let entry = modulus.reduce_pad(&entry);
-                limbs_to_bytes(&entry, entries.next().expect("the matrix has ξ rows of three"));
-            }
-            // Step 5.3.6: c_i = -Σ g_j·α⁰_{j,i}.
-            for (sum, pad) in sums.iter_mut().zip(&group_0[j]) {
-                accumulate(sum, g, pad);
-            }
-            zeros.0[first + j] = group_0[j];
-        }
+        let here = arithmetic.unpack(pads.fill::<C>(rows, first, &mut space));
+        let flipped = Zeroizing::new(rows.map(|row| row ^ delta));
+        let ones = Zeroizing::new(arithmetic.unpack(pads.fill::<C>(&flipped, first, &mut space)));
+        // Step 5.3.2: ã_{j,i} = α⁰ - α¹ + a_i.
+        arithmetic.differences(&offsets, &here, &ones, out);
+        // Step 5.3.6: c_i = -Σ g_j·α⁰_{j,i}.
+        arithmetic.accumulate(&mut sums, group, &here);
+        zeros.push(here);
     }
-    let mut c = [C::Scalar::default(); INPUTS];
-    for (c, sum) in c.iter_mut().zip(sums.iter()) {
-        *c = -scalar_from_limbs::<C, N>(&modulus.reduce::<A>(*sum));
-    }
+    let mut c = arithmetic.reduce(&sums).map(|sum| -sum);
 
     // Steps 5.3.3 and 5.3.4.
     let theta = extension.binding.theta::<C>(ssid_full, &matrix);
     let eta = *check_input.expose() + theta[0] * inputs[0] + theta[1] * inputs[1];
-    // Step 5.3.5.
-    let coefficients = theta.map(|theta| scalar_to_limbs::<C, N>(&(theta * constants.s)));
+    // Step 5.3.5, where no row is less η.
+    let coefficients = arithmetic.coefficients(&theta, &C::Scalar::ZERO);
     let mut list = Zeroizing::new(vec![0; choice_bits::<C>() * C::SCALAR_BYTES]);
-    for (pads, entry) in zeros.0.iter().zip(list.chunks_exact_mut(C::SCALAR_BYTES)) {
-        let mut sum = [0; A];
-        for (pad, coefficient) in pads.iter().zip(&coefficients) {
-            accumulate(&mut sum, coefficient, pad);
-        }
-        let value = modulus.add(modulus.reduce::<A>(sum), &modulus.reduce_pad(&pads[INPUTS]));
-        limbs_to_bytes(&value, entry);
+    for (pads, out) in zeros.iter().zip(list.chunks_exact_mut(GROUP * C::SCALAR_BYTES)) {
+        arithmetic.check_values(&coefficients, 0, pads, out);
     }
     let mu = extension.binding.check_hash::<C>(ssid_full, &list);
     let secret = Secret::new(c);
@@ -190,61 +150,48 @@ fn send<C: Curve, const N: usize, const V: usize, const A: usize>(
 }
 
 /// B's part, steps 5.4.1 to 5.4.3 with check C5.
-fn receive<C: Curve, const N: usize, const V: usize, const A: usize>(
+fn receive<C: Curve, R: Rows<C>>(
+    arithmetic: &R,
     extension: &ReceiverExtension<C>,
     ssid_full: &[u8; 32],
     message: &VoleMessage<C>,
 ) -> Result<Secret<[C::Scalar; INPUTS]>, CheckFailed> {
-    let constants = constants::<C, N, V>();
-    let modulus = &constants.modulus;
     let pads = extension.binding.pads::<C>(ssid_full);
     let theta = extension.binding.theta::<C>(ssid_full, &message.matrix);
-    let coefficients = theta.map(|theta| scalar_to_limbs::<C, N>(&(theta * constants.s)));
-    let minus_eta = scalar_to_limbs::<C, N>(&(-*message.eta.scalar() * constants.s));
+    let coefficients = arithmetic.coefficients(&theta, message.eta.scalar());
     let choices = extension.choices.expose();
-    let rows = &extension.rows.0.as_flattened()[..choice_bits::<C>()];
 
-    let mut group_pads = Zeroizing::new([[[0; V]; COLUMNS]; GROUP]);
-    let mut sums = Zeroizing::new([[0u64; A]; INPUTS]);
+    let mut space = Zeroizing::new([[0; GROUP]; COLUMNS * MAX_BLOCKS]);
+    let mut sums = Zeroizing::new(arithmetic.sums());
     let mut list = Zeroizing::new(vec![0; choice_bits::<C>() * C::SCALAR_BYTES]);
-    let mut matrix = message.matrix.chunks_exact(COLUMNS * C::SCALAR_BYTES);
-    let mut entries = list.chunks_exact_mut(C::SCALAR_BYTES);
-    for (group, gadget) in constants.gadget.chunks(GROUP).enumerate() {
+    let lines = message.matrix.chunks_exact(GROUP * COLUMNS * C::SCALAR_BYTES);
+    let entries = list.chunks_exact_mut(GROUP * C::SCALAR_BYTES);
+    for (group, ((rows, lines), out)) in
+        groups(extension.rows.0.as_flattened()).zip(lines).zip(entries).enumerate()
+    {
         let first = group * GROUP;
-        pads.fill::<C, V>(&rows[first..first + gadget.len()], first, &mut group_pads);
-        let lines = matrix.by_ref().zip(entries.by_ref());
-        for ((j, g), (line, entry)) in gadget.iter().enumerate().zip(lines) {
-            let mask = choice_mask(choices, first + j);
-            let row = &mut group_pads[j];
-            // Step 5.4.1: ḋ_{j,i} = γ_{j,i} + β_j·ã_{j,i}.
-            for (pad, bytes) in row.iter_mut().zip(line.chunks_exact(C::SCALAR_BYTES)) {
-                add_masked(pad, &limbs_from_bytes::<N>(bytes), mask);
-            }
-            // Step 5.4.2: ḋ_{j,3} + Σ θ_i·ḋ_{j,i} - β_j·η.
-            let mut check = [0; A];
-            for (pad, coefficient) in row.iter().zip(&coefficients) {
-                accumulate(&mut check, coefficient, pad);
-            }
-            add_masked(&mut check, &minus_eta, mask);
-            let check = modulus.add(modulus.reduce::<A>(check), &modulus.reduce_pad(&row[INPUTS]));
-            limbs_to_bytes(&check, entry);
-            // Step 5.4.3: d_i = Σ g_j·ḋ_{j,i}.
-            for (sum, pad) in sums.iter_mut().zip(row.iter()) {
-                accumulate(sum, g, pad);
-            }
-        }
+        let chosen = (choices[first / 128] >> (first % 128)) as u8;
+        let mut here = Zeroizing::new(arithmetic.unpack(pads.fill::<C>(rows, first, &mut space)));
+        // Step 5.4.1: ḋ_{j,i} = γ_{j,i} + β_j·ã_{j,i}.
+        arithmetic.add_chosen(&mut here, lines, chosen);
+        // Step 5.4.2: ḋ_{j,3} + Σ θ_i·ḋ_{j,i} - β_j·η.
+        arithmetic.check_values(&coefficients, chosen, &here, out);
+        // Step 5.4.3: d_i = Σ g_j·ḋ_{j,i}.
+        arithmetic.accumulate(&mut sums, group, &here);
     }
     // Check C5.
     if !bool::from(extension.binding.check_hash::<C>(ssid_full, &list).ct_eq(&message.mu)) {
         return Err(CheckFailed);
     }
-    let mut d = [C::Scalar::default(); INPUTS];
-    for (d, sum) in d.iter_mut().zip(sums.iter()) {
-        *d = scalar_from_limbs::<C, N>(&modulus.reduce::<A>(*sum));
-    }
+    let mut d = arithmetic.reduce(&sums);
     let secret = Secret::new(d);
     d.zeroize();
     Ok(secret)
+}
+
+/// Rows in groups; there are a few more than ξ.
+fn groups(rows: &[u128]) -> impl Iterator<Item = &[u128; GROUP]> {
+    rows.as_chunks().0.iter()
 }
 
 impl Binding {
@@ -275,15 +222,6 @@ impl Binding {
     }
 }
 
-impl<C: Curve, const N: usize, const V: usize> Constants<C, N, V> {
-    /// input + K·q: what keeps a difference of pads positive.
-    fn offset(&self, input: &C::Scalar) -> [u64; V] {
-        let mut offset = self.above_pads;
-        add_masked(&mut offset, &scalar_to_limbs::<C, N>(input), u64::MAX);
-        offset
-    }
-}
-
 /// All ones if β_j is 1, else zero.
 fn choice_mask(choices: &Choices, j: usize) -> u64 {
     mask128(bit128(choices[j / 128], j % 128)) as u64
@@ -291,15 +229,6 @@ fn choice_mask(choices: &Choices, j: usize) -> u64 {
 
 fn matrix_len<C: Curve>() -> usize {
     choice_bits::<C>() * COLUMNS * C::SCALAR_BYTES
-}
-
-/// Pads of all rows, wiped on drop word by word.
-struct WipedRows<const V: usize>(Vec<RowPads<V>>);
-
-impl<const V: usize> Drop for WipedRows<V> {
-    fn drop(&mut self) {
-        self.0.as_flattened_mut().as_flattened_mut().zeroize();
-    }
 }
 
 impl<C: Curve> BorshSerialize for VoleMessage<C> {
@@ -314,7 +243,7 @@ impl<C: Curve> BorshDeserialize for VoleMessage<C> {
     fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
         let mut matrix = vec![0; matrix_len::<C>()];
         reader.read_exact(&mut matrix)?;
-        if !with_limbs!(C, all_canonical(&matrix)) {
+        if !with_limbs!(C, N, V, A => all_canonical::<C, N, V>(&matrix)) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "scalar is not below the group order"));
         }
         let eta = CanonicalScalar::deserialize_reader(reader)?;
@@ -323,7 +252,7 @@ impl<C: Curve> BorshDeserialize for VoleMessage<C> {
     }
 }
 
-fn all_canonical<C: Curve, const N: usize, const V: usize, const A: usize>(matrix: &[u8]) -> bool {
+fn all_canonical<C: Curve, const N: usize, const V: usize>(matrix: &[u8]) -> bool {
     let constants = constants::<C, N, V>();
     matrix.chunks_exact(C::SCALAR_BYTES).all(|bytes| constants.is_canonical_vartime(bytes))
 }

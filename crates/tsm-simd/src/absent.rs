@@ -1,0 +1,44 @@
+//! Other processors: the type is there and has no value.
+
+use std::convert::Infallible;
+
+use crate::{Modulus, Pad, PadBlocks, Pads, ROWS, RowScalars, Scalar, Sum};
+
+/// The processor has AVX-512 with the multiplications of 52 bits; this one never has.
+#[derive(Clone, Copy)]
+pub struct Ifma(Infallible);
+
+#[expect(missing_docs, reason = "as in x86.rs")]
+impl Ifma {
+    pub fn detect() -> Option<Self> {
+        None
+    }
+
+    pub fn unpack(self, _: &PadBlocks, _: &mut Pads) {
+        match self.0 {}
+    }
+
+    pub fn differences(self, _: &Modulus, _: &[Pad; 3], _: &Pads, _: &Pads, _: &mut [u8; 96 * ROWS]) {
+        match self.0 {}
+    }
+
+    pub fn add_chosen(self, _: &mut Pads, _: &[u8; 96 * ROWS], _: u8) {
+        match self.0 {}
+    }
+
+    pub fn check_values(
+        self,
+        _: &Modulus,
+        _: &[Scalar; 2],
+        _: &Scalar,
+        _: u8,
+        _: &Pads,
+        _: &mut [u8; 32 * ROWS],
+    ) {
+        match self.0 {}
+    }
+
+    pub fn accumulate(self, _: &mut [Sum; 2], _: &RowScalars, _: &Pads) {
+        match self.0 {}
+    }
+}
