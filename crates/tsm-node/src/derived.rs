@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use tsm_protocols::{Certificate, DerivedKey};
 use tsm_types::{DerivationPath, ErrorCode, Failure};
 
+use crate::compute::Urgency;
 use crate::node::Inner;
 
 /// Derived keys of one node, the least recently used one going first.
@@ -100,7 +101,7 @@ pub(crate) async fn derive(
         None => Arc::new(DerivedKey::root(certificate)),
     };
     let steps = path.get(key.path().len()..).unwrap_or_default().to_vec();
-    let made = node.compute.run(b"derivation".to_vec(), move |_| {
+    let made = node.compute.run(Urgency::Now, b"derivation".to_vec(), move |_| {
         let mut made = Vec::new();
         for step in steps {
             key = Arc::new(key.child(step)?);

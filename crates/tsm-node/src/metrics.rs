@@ -50,6 +50,14 @@ pub struct Metrics {
     pub pairs_burned: u64,
     /// Pairs that were forgotten since their peers had left.
     pub pairs_forgotten: u64,
+    /// Unused presignatures that are held now, of all keys.
+    pub presignatures: u64,
+    /// Presignatures that are being made now.
+    pub presignatures_in_the_making: u64,
+    /// Presignatures that were made.
+    pub presignatures_made: u64,
+    /// Presignatures that were used.
+    pub presignatures_used: u64,
     /// What the links count.
     pub links: LinkCounts,
 }
@@ -97,6 +105,7 @@ pub(crate) fn count(counter: &AtomicU64) {
 impl Metrics {
     pub(crate) fn of(node: &Inner) -> Metrics {
         let (counters, pairs) = (&node.counters, node.pairs.counts());
+        let presignatures = node.presignatures.counts();
         let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Metrics {
             sessions: counters.sessions.lock().expect("no holder of this lock panics").clone(),
@@ -112,6 +121,10 @@ impl Metrics {
             pair_set_ups_failed: pairs.failed_set_ups,
             pairs_burned: pairs.burned,
             pairs_forgotten: pairs.forgotten,
+            presignatures: presignatures.held,
+            presignatures_in_the_making: presignatures.in_the_making,
+            presignatures_made: presignatures.made,
+            presignatures_used: presignatures.used,
             links: node.links.counts(),
         }
     }

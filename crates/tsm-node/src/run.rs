@@ -13,6 +13,7 @@ use tsm_transport::{Lease, PeerStatus, ProcessId, Route, SendError};
 use tsm_types::{ApplicationId, Difference, ErrorCode, Failure, PlayerIndex, Session, SessionId, SessionTag};
 use zeroize::Zeroizing;
 
+use crate::compute::Urgency;
 use crate::node::Inner;
 use crate::parts::{self, Parts};
 use crate::sessions::Inbound;
@@ -118,6 +119,11 @@ impl Running {
         &self.context
     }
 
+    /// The processes of the peers, as their links told.
+    pub(crate) fn processes(&self) -> &BTreeMap<PlayerIndex, ProcessId> {
+        &self.processes
+    }
+
     /// The process of the only peer of a session of two.
     pub(crate) fn process_of_the_peer(&self) -> Result<ProcessId, Failure> {
         let process = self.context.peers().first().and_then(|peer| self.processes.get(peer)).copied();
@@ -163,8 +169,8 @@ impl Running {
         job: impl FnOnce(&mut dyn tsm_crypto::CryptoRng) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let context = [&self.tag.0[..], &[phase, round]].concat();
-        let compute = self.node.compute.clone();
-        self.attend(async move { compute.run(context, job).await }).await
+        let (compute, urgency) = (self.node.compute.clone(), Urgency::of(&self.session.operation));
+        self.attend(async move { compute.run(urgency, context, job).await }).await
     }
 
     /// Waits for `work` while the session stays attentive: it still ends when a peer ends it, when

@@ -48,6 +48,12 @@
 //! [`ecdsa::derive_public_key`] does it without a node, and [`ecdsa::ExtendedPublicKey`] writes the
 //! xpub that wallets read. Whoever has a public key and its chain code sees all keys below.
 //!
+//! # Presignatures
+//!
+//! `generate_presignatures` makes everything of up to a hundred signatures that does not depend on what is
+//! signed; `sign_with_presignature` then takes no message between nodes. A [`PresignaturePool`] keeps a
+//! supply of them for a program that calls all signers' nodes.
+//!
 //! # A node inside an app
 //!
 //! With the feature `embedded`, an app runs a node of its own: an `EmbeddedNode` has its own key and
@@ -83,6 +89,8 @@ mod embedded;
 mod http;
 #[cfg(any(feature = "remote", feature = "embedded"))]
 mod node;
+#[cfg(any(feature = "remote", feature = "embedded"))]
+mod presignature_pool;
 mod public_key;
 #[cfg(any(feature = "remote", feature = "embedded"))]
 mod session;
@@ -98,6 +106,8 @@ pub use embedded::{
     ConfigProblem, Database, EmbeddedConfig, EmbeddedNode, IdentityKey, StartError, StoreError,
     generate_identity,
 };
+#[cfg(any(feature = "remote", feature = "embedded"))]
+pub use presignature_pool::{PoolStatus, PresignaturePool, WaterMarks};
 pub use public_key::PublicKey;
 #[cfg(any(feature = "remote", feature = "embedded"))]
 pub use session::{SessionConfig, SessionId};

@@ -124,6 +124,10 @@ impl SessionConfig {
         &self.session_id
     }
 
+    pub(crate) fn players(&self) -> &[u16] {
+        &self.players
+    }
+
     pub(crate) fn session_timeout(&self) -> Option<Duration> {
         self.session_timeout
     }

@@ -9,6 +9,7 @@ use clap::Args;
 use tsm_sdk::{SessionConfig, SessionId};
 
 use crate::error::CommandError;
+use crate::nodes::{NodeArgs, Nodes, demand_a_node_each};
 
 /// Which players run a session, and how.
 #[derive(Debug, Args)]
@@ -50,6 +51,14 @@ impl SessionArgs {
 }
 
 impl PlayerArgs {
+    /// The players, and the node of each: those given, or those of all nodes.
+    pub(crate) async fn with_their_nodes(&self, nodes: &NodeArgs) -> Result<(Vec<u16>, Nodes), CommandError> {
+        let found = nodes.clients()?.of_players(&self.players).await?;
+        demand_a_node_each(&self.players, &found, "Add its --node, or leave it out of --players.")?;
+        let (players, nodes) = found.into_iter().unzip();
+        Ok((players, Nodes(nodes)))
+    }
+
     /// A session of these players under this ID.
     pub(crate) fn config(&self, id: SessionId, players: &[u16]) -> Result<SessionConfig, CommandError> {
         let mut keys = BTreeMap::new();

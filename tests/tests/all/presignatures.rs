@@ -440,3 +440,30 @@ async fn s58_a_presignature_signs_under_the_key_at_a_path_and_under_no_other() {
     let refused = sign(&network, 0, &key.key_id, Some(ids[0]), &DIGEST).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::PresignatureUsed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_restarted_signer_has_lost_goes_elsewhere_with_the_next_batch() {
+    let mut network = Network::start(3, 78).await;
+    let key = network.make_key(CurveId::Secp256k1, 1).await;
+    let lost = made(&network, "presign", &[0, 1], &key.key_id, 2).await;
+    let others = made(&network, "others", &[1, 2], &key.key_id, 2).await;
+    network.restart(0).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let new = made(&network, "again", &[0, 1], &key.key_id, 1).await;
+    // A further batch of the same processes changes nothing.
+    let more = made(&network, "more", &[0, 1], &key.key_id, 1).await;
+    for id in lost {
+        let gone = sign(&network, 1, &key.key_id, Some(id), &DIGEST).await.unwrap_err();
+        assert_eq!(gone.code, ErrorCode::PresignatureNotFound);
+    }
+    assert_eq!(count(&network, 1, &key.key_id).await, 4);
+    for id in [new[0], more[0], others[0]] {
+        sign(&network, 1, &key.key_id, Some(id), &DIGEST).await.unwrap();
+    }
+    let metrics = network.node(1).metrics();
+    assert_eq!(
+        (metrics.presignatures, metrics.presignatures_made, metrics.presignatures_used),
+        (1, 6, 3),
+        "made, used and left are counted"
+    );
+}

@@ -6,16 +6,15 @@
 use std::sync::Arc;
 
 use tsm_protocols::keygen::{self, KeygenParameters};
-use tsm_transport::Route;
 use tsm_types::request::{GenerateKey, KeyInfo};
-use tsm_types::{ApplicationId, ErrorCode, Failure, Operation, PlayerIndex, Session, Threshold};
+use tsm_types::{ApplicationId, ErrorCode, Failure, Operation, Threshold};
 
-use super::enabled;
 use super::keys::key_info;
+use super::{Opening, enabled, once, something_else};
 use crate::certificates;
 use crate::node::Inner;
 use crate::outcomes::Outcome;
-use crate::run::{Limits, Running};
+use crate::run::Running;
 use crate::tenants::KeyPlaces;
 use crate::vault::key_exists;
 
@@ -34,49 +33,39 @@ pub(crate) async fn run(
         threshold: Threshold::new(request.threshold, resolved.players.len())?,
         key_id: request.key_id,
     };
-    let session = Session {
-        id: request.session.id.clone(),
-        operation: Operation::GenerateKey {
-            curve: parameters.curve,
-            threshold: parameters.threshold,
-            key_id: parameters.key_id.clone(),
-        },
-        players: resolved.players,
+    let operation = Operation::GenerateKey {
+        curve: parameters.curve,
+        threshold: parameters.threshold,
+        key_id: parameters.key_id.clone(),
     };
-    let limits = node.limits(&request.session);
-    let (id, tag) = (session.id.clone(), session.tag());
-    let work = generate(node.clone(), application.clone(), session, resolved.routes, parameters, limits);
-    match node.outcomes.once(node, application, &id, tag, work).await? {
-        Outcome::Key(info) => Ok(KeyInfo { notices: resolved.notices, ..info }),
-        Outcome::Signed(_) | Outcome::Presigned(_) => {
-            Err(Failure::new(ErrorCode::NodeFault, "a key generation gave something else"))
-        }
+    let loaded = Ok((parameters, operation));
+    match once(node, application, &request.session, resolved, loaded, generate).await? {
+        (Outcome::Key(info), notices) => Ok(KeyInfo { notices, ..info }),
+        (Outcome::Signed(_) | Outcome::Presigned(_), _) => Err(something_else("a key generation")),
     }
 }
 
 async fn generate(
     node: Arc<Inner>,
     application: ApplicationId,
-    session: Session,
-    routes: Vec<(PlayerIndex, Route)>,
     parameters: KeygenParameters,
-    limits: Limits,
+    opening: Opening,
 ) -> Result<Outcome, Failure> {
     if let Some(key_id) = &parameters.key_id
         && node.vault.has(&application, key_id).await?
     {
         let failure = key_exists(key_id);
-        node.refuse(&session.id, None, &session.players, &failure);
+        node.refuse(&opening.session.id, None, &opening.session.players, &failure);
         return Err(failure);
     }
-    let places = match KeyPlaces::take(&node, &session.players).await {
+    let places = match KeyPlaces::take(&node, &opening.session.players).await {
         Ok(places) => places,
         Err(failure) => {
-            node.refuse(&session.id, None, &session.players, &failure);
+            node.refuse(&opening.session.id, None, &opening.session.players, &failure);
             return Err(failure);
         }
     };
-    let mut running = Running::open(&node, Some(&application), session, routes, limits)?;
+    let mut running = opening.open(&node, &application)?;
     let result = make_and_confirm(&node, &application, &mut running, parameters, places).await;
     running.finish(result)
 }

@@ -5,23 +5,21 @@ use std::sync::Arc;
 
 use tsm_protocols::ecdsa::presign;
 use tsm_protocols::{Certificate, KeyShare};
-use tsm_transport::Route;
 use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
 };
 use tsm_types::{
     ApplicationId, BatchSize, Digest, ErrorCode, Failure, KeyId, Operation, PlayerIndex, PresignatureId,
-    Session,
 };
 
-use super::enabled;
 use super::sign::{load_share, pair_states};
+use super::{Opening, enabled, once, something_else};
 use crate::derived::{derive, long_enough};
 use crate::node::Inner;
 use crate::outcomes::Outcome;
-use crate::presignatures::Owner;
+use crate::presignatures::{Known, Owner};
 use crate::resolve::Resolved;
-use crate::run::{Limits, Running};
+use crate::run::Running;
 
 const PRESIGN: u8 = 1;
 
@@ -39,67 +37,63 @@ pub(crate) async fn generate(
         return Err(Failure::new(ErrorCode::PresignatureLimit, detail));
     }
     let resolved = node.resolve(&request.session)?;
-    let (share, session) = match load(node, application, &request, &resolved).await {
-        Ok(loaded) => loaded,
-        Err(failure) => {
-            node.refuse(&request.session.id, None, &resolved.players, &failure);
-            return Err(failure);
-        }
-    };
-    let limits = node.limits(&request.session);
-    let (id, tag) = (session.id.clone(), session.tag());
-    let owner = Owner { application: application.clone(), key_id: request.key_id };
-    let work = make(node.clone(), owner, share, session, resolved.routes, request.count, limits);
-    match node.outcomes.once(node, application, &id, tag, work).await? {
-        Outcome::Presigned(presigned) => Ok(Presigned { notices: resolved.notices, ..presigned }),
-        Outcome::Key(_) | Outcome::Signed(_) => {
-            Err(Failure::new(ErrorCode::NodeFault, "a presigning session gave something else"))
-        }
+    let loaded = load(node, application, request.clone(), &resolved).await;
+    match once(node, application, &request.session, resolved, loaded, make).await? {
+        (Outcome::Presigned(presigned), notices) => Ok(Presigned { notices, ..presigned }),
+        (Outcome::Key(_) | Outcome::Signed(_), _) => Err(something_else("a presigning session")),
     }
+}
+
+/// What presignatures are made with.
+struct Maker {
+    key_id: KeyId,
+    share: KeyShare,
+    count: BatchSize,
 }
 
 async fn load(
     node: &Arc<Inner>,
     application: &ApplicationId,
-    request: &GeneratePresignatures,
+    request: GeneratePresignatures,
     resolved: &Resolved,
-) -> Result<(KeyShare, Session), Failure> {
-    let share = load_share(node, application, &request.key_id, &request.session, resolved).await?;
+) -> Result<(Maker, Operation), Failure> {
+    let GeneratePresignatures { session, key_id, count } = request;
+    let share = load_share(node, application, &key_id, &session, resolved).await?;
     let operation = Operation::GeneratePresignatures {
-        key_id: request.key_id.clone(),
+        key_id: key_id.clone(),
         epoch: share.certificate.epoch,
         certificate: share.certificate.digest(),
-        count: request.count,
+        count,
     };
-    let players = resolved.players.clone();
-    Ok((share, Session { id: request.session.id.clone(), operation, players }))
+    Ok((Maker { key_id, share, count }, operation))
 }
 
 async fn make(
     node: Arc<Inner>,
-    owner: Owner,
-    share: KeyShare,
-    session: Session,
-    routes: Vec<(PlayerIndex, Route)>,
-    count: BatchSize,
-    limits: Limits,
+    application: ApplicationId,
+    maker: Maker,
+    opening: Opening,
 ) -> Result<Outcome, Failure> {
+    let Maker { key_id, share, count } = maker;
     // Before anybody works for it; given back however this ends.
     let room = node.presignatures.reserve(count.get().into()).inspect_err(|failure| {
-        node.refuse(&session.id, None, &session.players, failure);
+        node.refuse(&opening.session.id, None, &opening.session.players, failure);
     })?;
+    let owner = Owner { application, key_id };
     let certificate = share.certificate.clone();
-    let mut running = Running::open(&node, Some(&owner.application), session, routes, limits)?;
+    let mut running = opening.open(&node, &owner.application)?;
     let made = run(&node, &mut running, share, count).await;
+    let makers = Arc::new(running.processes().clone());
     let made = running.finish(made)?;
 
     let ids: Vec<PresignatureId> = made.iter().map(|made| made.public().id()).collect();
     let signers = made.first().map(|made| made.public().signers().indices().collect()).unwrap_or_default();
-    room.fill(
-        &owner,
-        &signers,
-        made.into_iter().map(|made| (made.public().id(), made.public().clone(), made)),
-    );
+    let made = made.into_iter().map(|made| {
+        let known = Known { public: made.public().clone(), makers: makers.clone() };
+        (made.public().id(), known, made)
+    });
+    // A signer that has been restarted since has lost its part of the earlier ones.
+    room.fill(&owner, &signers, made, |earlier| earlier.makers == makers);
     // After, not before: a share that is deleted in between takes its presignatures with it either way.
     still_there(&node, &owner, &certificate).await?;
     tracing::info!(application = %owner.application, key_id = %owner.key_id, count = ids.len(), "presignatures made");
@@ -147,7 +141,8 @@ pub(crate) async fn sign(
     let owner = Owner { application: application.clone(), key_id: request.key_id };
     let signers = request.players.map(|players| players.into_iter().collect());
     loop {
-        let (id, public) = node.presignatures.find(&owner, request.presignature_id, signers.as_ref())?;
+        let (id, Known { public, .. }) =
+            node.presignatures.find(&owner, request.presignature_id, signers.as_ref())?;
         let players: Vec<PlayerIndex> = public.signers().indices().collect();
         if signers.as_ref().is_some_and(|asked| *asked != players) {
             let rule = format!("presignature {id} is one of players {players:?}");

@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use tsm_protocols::ecdsa::sign;
 use tsm_protocols::{DerivedKey, KeyShare, PerPeer};
-use tsm_transport::Route;
 use tsm_types::request::{SessionRequest, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, Digest, ErrorCode, Failure, KeyId, Operation, PlayerIndex, Session};
+use tsm_types::{ApplicationId, Digest, ErrorCode, Failure, KeyId, Operation};
 
-use super::enabled;
+use super::{Opening, enabled, once, something_else};
 use crate::certificates;
 use crate::derived::{derive, long_enough};
 use crate::node::Inner;
 use crate::outcomes::Outcome;
 use crate::resolve::Resolved;
-use crate::run::{Limits, Running};
+use crate::run::Running;
 use crate::vault::key_not_found;
 
 const SIGN: u8 = 1;
@@ -28,21 +27,9 @@ pub(crate) async fn run(
     enabled(node.settings.features.sign, "Sign")?;
     let resolved = node.resolve(&request.session)?;
     let loaded = load(node, application, &request, &resolved).await;
-    let (signer, session) = match loaded {
-        Ok(loaded) => loaded,
-        Err(failure) => {
-            node.refuse(&request.session.id, None, &resolved.players, &failure);
-            return Err(failure);
-        }
-    };
-    let limits = node.limits(&request.session);
-    let (id, tag) = (session.id.clone(), session.tag());
-    let work = sign(node.clone(), application.clone(), signer, session, resolved.routes, limits);
-    match node.outcomes.once(node, application, &id, tag, work).await? {
-        Outcome::Signed(signed) => Ok(Signed { notices: resolved.notices, ..signed }),
-        Outcome::Key(_) | Outcome::Presigned(_) => {
-            Err(Failure::new(ErrorCode::NodeFault, "a signing session gave something else"))
-        }
+    match once(node, application, &request.session, resolved, loaded, sign).await? {
+        (Outcome::Signed(signed), notices) => Ok(Signed { notices, ..signed }),
+        (Outcome::Key(_) | Outcome::Presigned(_), _) => Err(something_else("a signing session")),
     }
 }
 
@@ -61,7 +48,7 @@ async fn load(
     application: &ApplicationId,
     request: &SignEcdsa,
     resolved: &Resolved,
-) -> Result<(Signer, Session), Failure> {
+) -> Result<(Signer, Operation), Failure> {
     long_enough(node, &request.path)?;
     let share = load_share(node, application, &request.key_id, &request.session, resolved).await?;
     let certificate = &share.certificate;
@@ -74,9 +61,7 @@ async fn load(
         path: request.path.clone(),
         digest: digest.clone(),
     };
-    let players = resolved.players.clone();
-    let session = Session { id: request.session.id.clone(), operation, players };
-    Ok((Signer { share, key, digest }, session))
+    Ok((Signer { share, key, digest }, operation))
 }
 
 /// The share of a key, if the session's players are enough of its holders.
@@ -127,11 +112,9 @@ async fn sign(
     node: Arc<Inner>,
     application: ApplicationId,
     signer: Signer,
-    session: Session,
-    routes: Vec<(PlayerIndex, Route)>,
-    limits: Limits,
+    opening: Opening,
 ) -> Result<Outcome, Failure> {
-    let mut running = Running::open(&node, Some(&application), session, routes, limits)?;
+    let mut running = opening.open(&node, &application)?;
     let result = make_partial(&node, &mut running, signer).await;
     running.finish(result)
 }

@@ -45,6 +45,9 @@ struct Inner<S, P> {
     /// Oldest first. Everything here is held, and everything held is here.
     queues: BTreeMap<Owner, BTreeMap<SignerSet, VecDeque<PresignatureId>>>,
     in_the_making: usize,
+    /// Made and used so far.
+    made: u64,
+    used: u64,
     uses: HashMap<PresignatureId, Use<P>>,
     uses_by_age: VecDeque<(Instant, PresignatureId)>,
 }
@@ -64,6 +67,19 @@ struct Use<P> {
     partial: Vec<u8>,
 }
 
+/// What a pool has and had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Unused now.
+    pub(crate) held: u64,
+    /// Being made now.
+    pub(crate) in_the_making: u64,
+    /// Made so far.
+    pub(crate) made: u64,
+    /// Used so far.
+    pub(crate) used: u64,
+}
+
 /// Room for presignatures that are being made. Dropping it gives the room back.
 pub(crate) struct Reservation<S, P> {
     pool: Arc<Pool<S, P>>,
@@ -76,6 +92,8 @@ impl<S, P: Clone> Pool<S, P> {
             held: HashMap::new(),
             queues: BTreeMap::new(),
             in_the_making: 0,
+            made: 0,
+            used: 0,
             uses: HashMap::new(),
             uses_by_age: VecDeque::new(),
         };
@@ -140,6 +158,7 @@ impl<S, P: Clone> Pool<S, P> {
         // From here on it is nowhere but in this function, whatever happens.
         let Held { public, secret, .. } = inner.remove(&id).ok_or_else(|| not_found(id))?;
         let partial = make(secret);
+        inner.used += 1;
         inner.remember(id, Use { owner: owner.clone(), public, tuple: *tuple, partial: partial.clone() });
         Ok(partial)
     }
@@ -166,6 +185,16 @@ impl<S, P: Clone> Pool<S, P> {
 }
 
 impl<S, P> Pool<S, P> {
+    pub(crate) fn counts(&self) -> Counts {
+        let inner = self.lock();
+        Counts {
+            held: inner.held.len() as u64,
+            in_the_making: inner.in_the_making as u64,
+            made: inner.made,
+            used: inner.used,
+        }
+    }
+
     /// A lock that a panic has poisoned is as good as any: what was taken is gone before something
     /// is made of it.
     fn lock(&self) -> impl std::ops::DerefMut<Target = Inner<S, P>> + '_ {
@@ -174,18 +203,26 @@ impl<S, P> Pool<S, P> {
 }
 
 impl<S, P: Clone> Reservation<S, P> {
-    /// Puts what was made into the pool, in this order, for these signers.
+    /// Puts what was made into the pool, in this order, for these signers. Of theirs that are there
+    /// already, those that are not `usable` any more go.
     pub(crate) fn fill(
         self,
         owner: &Owner,
         signers: &SignerSet,
         made: impl IntoIterator<Item = (PresignatureId, P, S)>,
+        usable: impl Fn(&P) -> bool,
     ) {
         let mut inner = self.pool.lock();
+        for id in inner.queue(owner, signers) {
+            if inner.held.get(&id).is_some_and(|held| !usable(&held.public)) {
+                inner.remove(&id);
+            }
+        }
         for (id, public, secret) in made.into_iter().take(self.count) {
             let held = Held { owner: owner.clone(), signers: signers.clone(), public, secret };
             // An identifier is a hash over everybody's fresh bytes: there is none twice.
             if !inner.uses.contains_key(&id) && inner.held.insert(id, held).is_none() {
+                inner.made += 1;
                 let sets = inner.queues.entry(owner.clone()).or_default();
                 sets.entry(signers.clone()).or_default().push_back(id);
             }
@@ -219,6 +256,12 @@ impl<S, P> Inner<S, P> {
             None => sets.values().next(),
         };
         queue.and_then(|queue| queue.front()).copied().ok_or_else(none)
+    }
+
+    /// The unused ones of a set of signers, oldest first.
+    fn queue(&self, owner: &Owner, signers: &SignerSet) -> Vec<PresignatureId> {
+        let queue = self.queues.get(owner).and_then(|sets| sets.get(signers));
+        queue.into_iter().flatten().copied().collect()
     }
 
     fn remove(&mut self, id: &PresignatureId) -> Option<Held<S, P>> {

@@ -3,7 +3,7 @@
 mod load;
 mod report;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -26,6 +26,10 @@ use report::Report;
 /// not counted. One operation goes ahead unmeasured, so that links and the state between two nodes
 /// stand. Without --key-id a key is made for the test among all nodes given, and stays.
 ///
+/// `sign-with-presignature` makes as many as --presignatures says before the measurement, which ends
+/// when they are used up if that is earlier. It deletes what is left, and `presign` what it makes: with
+/// all other presignatures that the key has at these nodes.
+///
 /// This program and the nodes share the machine's processors if they share the machine.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
@@ -39,6 +43,12 @@ pub(crate) struct Bench {
     /// How long to measure
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     duration: u64,
+    /// Presignatures of a batch of `presign`
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=100))]
+    batch: u16,
+    /// Presignatures for `sign-with-presignature`; a node holds 5000 unless its configuration says otherwise
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    presignatures: u32,
     /// The key to sign with [default: one is made]
     #[arg(long, value_name = "ID")]
     key_id: Option<String>,
@@ -63,6 +73,10 @@ pub(crate) struct Bench {
 pub(crate) enum Operation {
     /// A signature by the players, each time of another digest
     Sign,
+    /// A batch of presignatures by the players
+    Presign,
+    /// A signature of a presignature made beforehand: no message between nodes
+    SignWithPresignature,
     /// A key, shared among the players
     GenerateKey,
     /// Ask every node for a public key: login, HTTP and database, without a session
@@ -78,20 +92,31 @@ impl Bench {
         };
         demand_a_node_each(&players, &found, "Add its --node, or leave it out of --players.")?;
         let load = Arc::new(self.load(found, players).await?);
-        load.once().await?;
+        self.prepare(&load).await?;
 
         let tally = Arc::new(Tally::new());
         let watched = tally.clone();
         let progress = Progress::watch(move || watched.line());
-        let duration = Duration::from_secs(self.duration);
-        load::run(load.clone(), tally.clone(), self.clients, duration).await;
+        let took = load::run(&load, &tally, self.clients, Duration::from_secs(self.duration)).await;
         drop(progress);
+        let tidied = load.tidy_up().await;
         let (latencies, mut failures) = tally.take();
-        match Report::new(&load, self.clients, duration, &latencies, &failures) {
-            Some(report) => self.output.print(&report, report.text()),
+        match Report::new(&load, self.clients, took, &latencies, &failures) {
+            Some(report) => self.output.print(&report, report.text())?,
             // Nothing to report but why.
-            None => Err(failures.pop_last().map_or_else(none_ended, |(_, failed)| failed.last)),
+            None => return Err(failures.pop_last().map_or_else(none_ended, |(_, failed)| failed.last)),
         }
+        tidied
+    }
+
+    /// Makes the presignatures that the clients will use, and does the operation once.
+    async fn prepare(&self, load: &Load) -> Result<(), CommandError> {
+        if self.operation == Operation::SignWithPresignature {
+            let _progress = Progress::start(format!("making {} presignatures", self.presignatures));
+            // One more, for the operation that goes ahead.
+            load.stock_up(self.presignatures + 1).await?;
+        }
+        load.once().await.map(drop)
     }
 
     /// What to repeat, with a key to do it with.
@@ -105,7 +130,7 @@ impl Bench {
         let key_id = match (&self.key_id, self.operation) {
             (Some(id), _) => Some(id.clone()),
             (None, Operation::GenerateKey) => None,
-            (None, Operation::Sign | Operation::PublicKey) => {
+            (None, _) => {
                 let session = self.who.config(SessionId::generate(), &everybody)?;
                 let progress = Progress::start("making a key");
                 let made = generate_key(&of(&everybody), &session, self.threshold, self.curve, None).await?;
@@ -126,6 +151,8 @@ impl Bench {
             path: self.path.path.clone(),
             threshold: self.threshold,
             curve: self.curve,
+            batch: self.batch,
+            stock: Mutex::default(),
         })
     }
 }

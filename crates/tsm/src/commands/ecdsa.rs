@@ -14,7 +14,8 @@ use crate::error::CommandError;
 use crate::output::OutputArgs;
 
 pub(crate) use generate_key::generate_key;
-pub(crate) use sign::{key_info, sign};
+pub(crate) use presign::presign;
+pub(crate) use sign::{key_info, sign, sign_with_presignature};
 
 /// Make ECDSA keys, presignatures and signatures
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::Operation;
 use super::load::{Failures, Load};
 use crate::public_key::named;
 
@@ -20,6 +21,9 @@ pub(super) struct Report {
     /// Operations that ended well within the time.
     operations: usize,
     per_second: f64,
+    /// Presignatures of a batch, where an operation makes one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<u16>,
     latency_ms: Latency,
     /// Failed operations, by error code.
     failures: BTreeMap<String, u64>,
@@ -53,6 +57,7 @@ impl Report {
             seconds: duration.as_secs_f64(),
             operations: latencies.len(),
             per_second: latencies.len() as f64 / duration.as_secs_f64(),
+            batch: (load.operation == Operation::Presign).then_some(load.batch),
             latency_ms: Latency::of(latencies)?,
             failures: failures.iter().map(|(code, failed)| (code.clone(), failed.count)).collect(),
         })
@@ -62,7 +67,7 @@ impl Report {
         let latency = &self.latency_ms;
         let mut text = format!(
             "operation   {} on {} by {}\n\
-             clients     {} at the same time, for {:.0} s\n\
+             clients     {} at the same time, for {:.1} s\n\
              done        {} operations, {:.1} per second\n\
              latency     p50 {:.2} ms, p90 {:.2} ms, p99 {:.2} ms (min {:.2}, mean {:.2}, max {:.2})",
             self.operation,
@@ -79,6 +84,10 @@ impl Report {
             latency.mean,
             latency.max,
         );
+        if let Some(batch) = self.batch {
+            let each_second = self.per_second * f64::from(batch);
+            text.push_str(&format!("\nbatch       {batch} presignatures: {each_second:.1} per second"));
+        }
         for (code, count) in &self.failures {
             text.push_str(&format!("\nfailed      {count} times: {code}"));
         }
@@ -136,11 +145,14 @@ mod tests {
             seconds: 10.0,
             operations: 2,
             per_second: 0.2,
+            batch: None,
             latency_ms: Latency { min: 1.0, mean: 1.5, p50: 1.0, p90: 2.0, p99: 2.0, max: 2.0 },
             failures: [("session.timeout".to_owned(), 3)].into(),
         };
         let expected = r#"{"operation":"sign","players":[0,2],"curve":"secp256k1","clients":8,"seconds":10.0,"operations":2,"per_second":0.2,"latency_ms":{"min":1.0,"mean":1.5,"p50":1.0,"p90":2.0,"p99":2.0,"max":2.0},"failures":{"session.timeout":3}}"#;
         assert_eq!(serde_json::to_string(&report).unwrap(), expected);
         assert!(report.text().ends_with("\nfailed      3 times: session.timeout"));
+        let of_batches = Report { batch: Some(64), failures: BTreeMap::new(), ..report };
+        assert!(of_batches.text().ends_with("\nbatch       64 presignatures: 12.8 per second"));
     }
 }

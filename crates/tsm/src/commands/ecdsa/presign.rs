@@ -2,9 +2,10 @@
 
 use clap::Args;
 use serde::Serialize;
+use tsm_sdk::SessionConfig;
 
 use crate::error::{CommandError, EXIT_CODES};
-use crate::nodes::{NodeArgs, Nodes, demand_a_node_each};
+use crate::nodes::{NodeArgs, Nodes};
 use crate::output::OutputArgs;
 use crate::progress::Progress;
 use crate::session::SessionArgs;
@@ -41,32 +42,37 @@ struct PresignResult {
 
 impl Presign {
     pub(crate) async fn run(self) -> Result<(), CommandError> {
-        let found = self.nodes.clients()?.of_players(&self.session.who.players).await?;
-        demand_a_node_each(
-            &self.session.who.players,
-            &found,
-            "Add its --node, or leave it out of --players.",
-        )?;
-        let players: Vec<u16> = found.iter().map(|(player, _)| *player).collect();
+        let (players, nodes) = self.session.who.with_their_nodes(&self.nodes).await?;
         let session = self.session.config(&players)?;
-        let nodes = Nodes(found.into_iter().map(|(_, node)| node).collect());
         let progress = Progress::start("presigning");
-        let replies = nodes
-            .call(|client| {
-                let (session, key_id) = (session.clone(), self.key_id.clone());
-                async move { client.ecdsa().generate_presignatures(&session, &key_id, self.count).await }
-            })
-            .await;
+        let made = presign(&nodes, &session, &self.key_id, self.count).await;
         drop(progress);
-        let (mut presignature_ids, mut notices) = (Vec::new(), Vec::new());
-        for (node, made) in replies.all()? {
-            presignature_ids = made.presignature_ids;
-            notices.extend(made.notices.into_iter().map(|notice| format!("{}: {notice}", node.url)));
-        }
+        let (presignature_ids, notices) = made?;
         let result = PresignResult { key_id: self.key_id, players, presignature_ids, notices };
         let text = result.text();
         self.output.print(&result, text)
     }
+}
+
+/// Makes presignatures with these nodes. Returns their IDs, oldest first, and the nodes' notices.
+pub(crate) async fn presign(
+    nodes: &Nodes,
+    session: &SessionConfig,
+    key_id: &str,
+    count: u16,
+) -> Result<(Vec<String>, Vec<String>), CommandError> {
+    let replies = nodes
+        .call(|client| {
+            let (session, key_id) = (session.clone(), key_id.to_owned());
+            async move { client.ecdsa().generate_presignatures(&session, &key_id, count).await }
+        })
+        .await;
+    let (mut presignature_ids, mut notices) = (Vec::new(), Vec::new());
+    for (node, made) in replies.all()? {
+        presignature_ids = made.presignature_ids;
+        notices.extend(made.notices.into_iter().map(|notice| format!("{}: {notice}", node.url)));
+    }
+    Ok((presignature_ids, notices))
 }
 
 impl PresignResult {

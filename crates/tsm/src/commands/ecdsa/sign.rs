@@ -7,7 +7,7 @@ use tsm_types::DerivationPath;
 
 use crate::digest::DigestArgs;
 use crate::error::{CommandError, EXIT_CODES};
-use crate::nodes::{NodeArgs, Nodes, demand_a_node_each};
+use crate::nodes::{NodeArgs, Nodes};
 use crate::output::OutputArgs;
 use crate::path::PathArgs;
 use crate::progress::Progress;
@@ -72,14 +72,7 @@ struct SignatureForms {
 
 impl Sign {
     pub(crate) async fn run(self) -> Result<(), CommandError> {
-        let found = self.nodes.clients()?.of_players(&self.session.who.players).await?;
-        demand_a_node_each(
-            &self.session.who.players,
-            &found,
-            "Add its --node, or leave it out of --players.",
-        )?;
-        let players: Vec<u16> = found.iter().map(|(player, _)| *player).collect();
-        let nodes = Nodes(found.into_iter().map(|(_, node)| node).collect());
+        let (players, nodes) = self.session.who.with_their_nodes(&self.nodes).await?;
         let progress = Progress::start("signing");
         let (key, mut notices) = key_info(&nodes, &self.key_id, &self.path.path).await?;
         let digest = self.digest.digest(key.public_key.curve())?;
@@ -149,9 +142,10 @@ pub(crate) async fn sign(
     Ok((ecdsa::finalise_for(&key.public_key, digest, &parts)?, notices))
 }
 
-/// One node chooses if the caller does not, and all others are asked for the same. The signature has
-/// been verified under the key. Also returns the presignature's ID.
-async fn sign_with_presignature(
+/// Signs with the presignature of this ID, which all nodes are asked for at the same time; or, for `any`,
+/// with one that the first node chooses. The signature has been verified under the key. Also returns the
+/// presignature's ID.
+pub(crate) async fn sign_with_presignature(
     nodes: &Nodes,
     players: &[u16],
     key: &GeneratedKey,
@@ -169,10 +163,10 @@ async fn sign_with_presignature(
             }
         }
     };
-    let (first, others) = nodes.0.split_at(1.min(nodes.0.len()));
-    let chosen = (which != "any").then(|| which.to_owned());
-    let mut parts = Nodes(first.to_vec()).call(ask(chosen)).await.all()?;
-    let id = parts.first().map(|(_, part)| part.presignature_id.clone()).unwrap_or_default();
+    let choosing = if which == "any" { 1.min(nodes.0.len()) } else { 0 };
+    let (first, others) = nodes.0.split_at(choosing);
+    let mut parts = Nodes(first.to_vec()).call(ask(None)).await.all()?;
+    let id = parts.first().map_or_else(|| which.to_owned(), |(_, part)| part.presignature_id.clone());
     parts.extend(Nodes(others.to_vec()).call(ask(Some(id.clone()))).await.all()?);
     let parts: Vec<Vec<u8>> = parts.into_iter().map(|(_, part)| part.partial_signature).collect();
     Ok((ecdsa::finalise_for(&key.public_key, digest, &parts)?, id))
