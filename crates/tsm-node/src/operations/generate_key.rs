@@ -69,7 +69,7 @@ async fn generate(
         node.refuse(&session.id, None, &session.players, &failure);
         return Err(failure);
     }
-    let places = match KeyPlaces::take(&node, &session.players).await {
+    let places = match KeyPlaces::take(&node, &application, &session.players).await {
         Ok(places) => places,
         Err(failure) => {
             node.refuse(&session.id, None, &session.players, &failure);
