@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tsm_crypto::IdentityKey;
 use tsm_crypto::hedged::test_rng;
+use tsm_node::Settings;
 use tsm_transport::{Limits, LinkEvent, LinksConfig, PeerKey, SecureLinks};
 use tsm_types::{ApplicationId, PlayerIndex};
 
@@ -36,8 +37,15 @@ pub const SERVE: &str = "serve";
 /// Idle links stay: what is measured is a server with all of them.
 const LINKS_STAY: Duration = Duration::from_secs(24 * 3600);
 
+/// How long each side of an honest session waits for the other: the machine may be crowded.
+pub const PATIENT: Duration = Duration::from_secs(30);
+
 fn limits() -> Limits {
     Limits { unleased_for: LINKS_STAY, dynamic_unleased_for: LINKS_STAY, ..Limits::default() }
+}
+
+fn settings() -> Settings {
+    Settings { connect_timeout: PATIENT, links: limits(), ..Settings::default() }
 }
 
 /// Links that only dial.

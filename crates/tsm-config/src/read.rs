@@ -321,15 +321,14 @@ fn session(document: &Document, problems: &mut Problems) -> Option<SessionLimits
 fn tenants(document: &Document) -> Option<Tenants> {
     let defaults = Found::left_out(settings::section("Tenants"));
     let section = document.one("Tenants").unwrap_or(&defaults);
-    let per_application = section.has("MaxSessionsPerApplication");
+    // Without a limit where the key is left out.
+    let limit = |key| if section.has(key) { Some(Some(section.integer(key)?)) } else { Some(None) };
     Some(Tenants {
         limits: TenantLimits {
             sessions: section.integer("MaxSessions")?,
-            sessions_of_application: match per_application {
-                true => Some(section.integer("MaxSessionsPerApplication")?),
-                false => None,
-            },
+            sessions_of_application: limit("MaxSessionsPerApplication")?,
             keys: section.integer("MaxKeys")?,
+            keys_of_application: limit("MaxKeysPerApplication")?,
             pairs: section.integer("MaxPairs")?,
             pair_idle: section.duration("PairIdleTime")?,
         },

@@ -565,6 +565,12 @@ static TENANTS: &[Setting] = &[
         "Most keys that one dynamic player holds together with this node, those that are not confirmed by all their \
          holders among them. Deleting this node's key share gives the place back.",
     ),
+    optional(
+        "MaxKeysPerApplication",
+        Kind::Integer { min: 1, max: 1_000_000_000 },
+        "Most keys of one application at this node, those that are not confirmed by all their holders among them. If \
+         left out, only the disk is the limit.",
+    ),
     default(
         "MaxFailedHandshakes",
         COUNT,

@@ -2,8 +2,12 @@
 //!
 //! A node that stored its share and then missed signatures asks the other holders for the complete
 //! certificate as soon as it can reach one of them. Whoever has it may forward it: it proves itself.
+//!
+//! Each frame about a certificate may cost a read of the database, so a dynamic player may send a few
+//! at a time only (rule S-104). What is dropped is asked for again at the next session or link.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -11,6 +15,7 @@ use tsm_protocols::{Certificate, SignedCertificate};
 use tsm_transport::Lease;
 use tsm_types::{ApplicationId, ErrorCode, Failure, KeyId, PlayerKey};
 
+use crate::metrics::count;
 use crate::node::Inner;
 use crate::provisional::Digest;
 use crate::resolve::Resolved;
@@ -22,6 +27,57 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often the other holders are asked again.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// Frames about certificates that a dynamic player may send at once: more than the keys that a phone
+/// misses after a crash.
+const AT_ONCE: u32 = 64;
+
+/// How soon it may send one more after that.
+const ONE_MORE: Duration = Duration::from_millis(250);
+
+/// Until when what each dynamic player sent lately is paid for.
+#[derive(Default)]
+pub(crate) struct Spent(Mutex<HashMap<PlayerKey, Instant>>);
+
+impl Spent {
+    /// Whether a player may send one more frame about a certificate now.
+    fn may_send(&self, player: &PlayerKey) -> bool {
+        let (mut spent, now) = (self.0.lock().expect("no holder of this lock panics"), Instant::now());
+        let paid = spent.entry(player.clone()).or_insert(now);
+        let next = (*paid).max(now) + ONE_MORE;
+        let may = next <= now + ONE_MORE * AT_ONCE;
+        if may {
+            *paid = next;
+        }
+        may
+    }
+
+    /// Forgets who has sent nothing for a while. To be called now and then.
+    pub(crate) fn expire(&self) {
+        let now = Instant::now();
+        self.0.lock().expect("no holder of this lock panics").retain(|_, paid| *paid > now);
+    }
+}
+
+/// Takes a frame about a certificate, unless its sender says too many.
+pub(crate) async fn frame(node: &Arc<Inner>, peer: &PlayerKey, frame: AboutCertificate) {
+    if node.tenants.is_dynamic(peer) && !node.certificate_frames.may_send(peer) {
+        count(&node.counters.certificate_frames_dropped);
+        return tracing::debug!(peer = %peer.fingerprint(), "too many frames about certificates: one was dropped");
+    }
+    match frame {
+        AboutCertificate::Wanted(digest) => answer(node, peer, digest).await,
+        AboutCertificate::Complete(certificate) => receive(node, &certificate).await,
+    }
+}
+
+/// What a peer says of a certificate.
+pub(crate) enum AboutCertificate {
+    /// It misses the one with this digest.
+    Wanted(Digest),
+    /// Here it is.
+    Complete(SignedCertificate),
+}
 
 /// Asks a peer for the certificates that this node misses.
 pub(crate) async fn ask(node: &Arc<Inner>, peer: &PlayerKey) {
@@ -36,7 +92,7 @@ pub(crate) async fn ask(node: &Arc<Inner>, peer: &PlayerKey) {
 }
 
 /// Answers a peer that misses a certificate, if it is a holder of the key.
-pub(crate) async fn answer(node: &Arc<Inner>, peer: &PlayerKey, digest: [u8; 32]) {
+async fn answer(node: &Arc<Inner>, peer: &PlayerKey, digest: Digest) {
     match node.vault.complete(&digest).await {
         Ok(Some(complete)) if complete.certificate.holders.index_of(peer).is_some() => {
             let _ = node.links.send(peer, 0, Frame::Certificate(complete).encode());
@@ -47,7 +103,7 @@ pub(crate) async fn answer(node: &Arc<Inner>, peer: &PlayerKey, digest: [u8; 32]
 }
 
 /// Takes a certificate from a peer. Nothing is believed that is not signed by all holders.
-pub(crate) async fn receive(node: &Arc<Inner>, certificate: &SignedCertificate) {
+async fn receive(node: &Arc<Inner>, certificate: &SignedCertificate) {
     match node.vault.activate(certificate).await {
         Ok(true) => {
             tracing::info!(key_id = %certificate.certificate.key_id, "the key's certificate became complete");

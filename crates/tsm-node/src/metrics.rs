@@ -19,6 +19,7 @@ pub(crate) struct Counters {
     pub(crate) ignored_keys: AtomicU64,
     pub(crate) refused_keys: AtomicU64,
     pub(crate) unreadable_frames: AtomicU64,
+    pub(crate) certificate_frames_dropped: AtomicU64,
 }
 
 /// Everything that a node counts, at one moment.
@@ -34,6 +35,8 @@ pub struct Metrics {
     pub refused_keys: u64,
     /// Frames of peers that nobody could read.
     pub unreadable_frames: u64,
+    /// Frames about certificates that were dropped, since a dynamic player sent too many.
+    pub certificate_frames_dropped: u64,
     /// Sessions that run now, set-ups of pairs among them.
     pub live_sessions: u64,
     /// Frames that wait now for a session to be opened here.
@@ -113,6 +116,7 @@ impl Metrics {
             ignored_keys: now(&counters.ignored_keys),
             refused_keys: now(&counters.refused_keys),
             unreadable_frames: now(&counters.unreadable_frames),
+            certificate_frames_dropped: now(&counters.certificate_frames_dropped),
             live_sessions: node.sessions.running() as u64,
             waiting_frames: node.sessions.waiting_frames() as u64,
             live_pair_set_ups: pairs.setting_up,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
-use tsm_transport::{Lease, LinkEvent, Links};
+use tsm_transport::{Lease, LinkEvent, Links, ProcessId};
 use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
 };
@@ -20,6 +20,7 @@ use tsm_types::{
     SessionId, SessionTag,
 };
 
+use crate::certificates::{AboutCertificate, Spent};
 use crate::compute::Compute;
 use crate::derived::DerivedKeys;
 use crate::metrics::{Counted, Counters, Metrics, count};
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     pub pairs: Pairs,
     pub counters: Counters,
     pub outcomes: Outcomes,
+    pub certificate_frames: Spent,
     pub presignatures: Arc<Presignatures>,
     pub derived: DerivedKeys,
     pub stopping: CancellationToken,
@@ -117,6 +119,7 @@ impl Node {
             pairs: Pairs::default(),
             counters: Counters::default(),
             outcomes: Outcomes::default(),
+            certificate_frames: Spent::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
             activated: Notify::new(),
@@ -304,8 +307,8 @@ impl Inner {
             LinkEvent::Parked { by } => {
                 tracing::info!(peer = %by.fingerprint(), "reached, but the peer does not expect this node yet");
             }
-            LinkEvent::Frame { peer, process: _, bytes } => match Frame::decode(&bytes) {
-                Some(frame) => self.frame(&peer, frame).await,
+            LinkEvent::Frame { peer, process, bytes } => match Frame::decode(&bytes) {
+                Some(frame) => self.frame(&peer, process, frame).await,
                 // Authenticated, so the peer is faulty; but nothing tells which session it meant.
                 None => {
                     count(&self.counters.unreadable_frames);
@@ -315,23 +318,27 @@ impl Inner {
         }
     }
 
-    async fn frame(self: &Arc<Self>, peer: &PlayerKey, frame: Frame) {
+    async fn frame(self: &Arc<Self>, peer: &PlayerKey, process: ProcessId, frame: Frame) {
         match frame {
             Frame::PairWanted { losses } => self.pairs.wanted(self, peer, losses),
             Frame::PairDropped { id } => self.pairs.dropped(peer, &id),
             Frame::PairHeld { id, asks } => self.pairs.held(self, peer, id, asks),
-            Frame::CertificateWanted { digest } => certificates::answer(self, peer, digest).await,
-            Frame::Certificate(certificate) => certificates::receive(self, &certificate).await,
+            Frame::CertificateWanted { digest } => {
+                certificates::frame(self, peer, AboutCertificate::Wanted(digest)).await;
+            }
+            Frame::Certificate(certificate) => {
+                certificates::frame(self, peer, AboutCertificate::Complete(certificate)).await;
+            }
             Frame::Open(session) if session.operation == Operation::SetUpPair => {
                 self.pairs.invited(self, &session, peer);
-                self.reply(peer, self.sessions.deliver(peer, Frame::Open(session)));
+                self.reply(peer, self.sessions.deliver(peer, process, Frame::Open(session)));
             }
             Frame::End(end) => {
                 self.pairs.ended_at(peer, &end);
-                self.reply(peer, self.sessions.deliver(peer, Frame::End(end)));
+                self.reply(peer, self.sessions.deliver(peer, process, Frame::End(end)));
             }
             Frame::Open(_) | Frame::Round(_) | Frame::Part(_) => {
-                self.reply(peer, self.sessions.deliver(peer, frame));
+                self.reply(peer, self.sessions.deliver(peer, process, frame));
             }
         }
     }
@@ -369,6 +376,7 @@ async fn hand_out(node: Arc<Inner>, mut events: mpsc::Receiver<LinkEvent>) {
                 node.sessions.expire();
                 node.outcomes.expire(node.settings.outcome_lifetime);
                 node.pairs.expire(node.tenants.limits.pair_idle);
+                node.certificate_frames.expire();
             }
         }
     }

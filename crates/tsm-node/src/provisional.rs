@@ -19,6 +19,7 @@ pub(crate) struct Provisional {
     by_holder: HashMap<PlayerKey, BTreeSet<Digest>>,
     /// Key generations that failed late may leave several under one name.
     by_name: HashMap<Name, BTreeSet<Digest>>,
+    of_application: HashMap<ApplicationId, BTreeSet<Digest>>,
 }
 
 type Name = (ApplicationId, KeyId);
@@ -32,6 +33,7 @@ impl Provisional {
             self.by_holder.entry(holder.clone()).or_default().insert(digest);
         }
         self.by_name.entry(name.clone()).or_default().insert(digest);
+        self.of_application.entry(application.clone()).or_default().insert(digest);
         self.all.insert(digest, (name, holders));
     }
 
@@ -40,6 +42,7 @@ impl Provisional {
         for holder in &holders {
             remove(&mut self.by_holder, holder, digest);
         }
+        remove(&mut self.of_application, &name.0, digest);
         remove(&mut self.by_name, &name, digest);
     }
 
@@ -49,6 +52,11 @@ impl Provisional {
 
     pub(crate) fn of_holder(&self, holder: &PlayerKey) -> Vec<Digest> {
         self.by_holder.get(holder).into_iter().flatten().copied().collect()
+    }
+
+    /// How many keys of an application are provisional.
+    pub(crate) fn count(&self, application: &ApplicationId) -> usize {
+        self.of_application.get(application).map_or(0, BTreeSet::len)
     }
 
     pub(crate) fn of_name(&self, application: &ApplicationId, key_id: &KeyId) -> Vec<Digest> {

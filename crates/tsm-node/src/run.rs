@@ -44,8 +44,7 @@ pub(crate) struct Running {
     /// Everything sent so far, to be sent again when a link comes back.
     sent: Vec<(PlayerIndex, Zeroizing<Vec<u8>>)>,
     /// Peers that take part, as their frames showed, and the process that each runs in.
-    joined: BTreeSet<PlayerIndex>,
-    processes: BTreeMap<PlayerIndex, ProcessId>,
+    joined: BTreeMap<PlayerIndex, ProcessId>,
     /// Links that broke: when, and why.
     lost: BTreeMap<PlayerIndex, (Instant, String)>,
     /// Messages of later rounds, and of this one until they are handed in.
@@ -79,6 +78,7 @@ impl Running {
         let inbox = node.sessions.open(&session, me, application, &node.tenants).inspect_err(|failure| {
             // Of one that runs or ran here the other players need not hear again.
             if failure.code != ErrorCode::SessionConflict {
+                node.counters.refused(failure.code);
                 node.refuse(&session.id, Some(tag), &session.players, failure);
             }
         })?;
@@ -93,8 +93,7 @@ impl Running {
             limits,
             opened: Instant::now(),
             sent: Vec::new(),
-            joined: BTreeSet::new(),
-            processes: BTreeMap::new(),
+            joined: BTreeMap::new(),
             lost: BTreeMap::new(),
             early: BTreeMap::new(),
             parts: Parts::default(),
@@ -107,9 +106,6 @@ impl Running {
         };
         let open = Frame::Open(running.session.clone()).encode();
         for peer in running.context.peers() {
-            if let PeerStatus::Up { process, .. } = node.links.status(running.context.key_of(peer)) {
-                running.processes.insert(peer, process);
-            }
             running.send(peer, open.clone())?;
         }
         Ok(running)
@@ -119,14 +115,14 @@ impl Running {
         &self.context
     }
 
-    /// The processes of the peers, as their links told.
+    /// The processes of the peers that take part.
     pub(crate) fn processes(&self) -> &BTreeMap<PlayerIndex, ProcessId> {
-        &self.processes
+        &self.joined
     }
 
     /// The process of the only peer of a session of two.
     pub(crate) fn process_of_the_peer(&self) -> Result<ProcessId, Failure> {
-        let process = self.context.peers().first().and_then(|peer| self.processes.get(peer)).copied();
+        let process = self.context.peers().first().and_then(|peer| self.joined.get(peer)).copied();
         process.ok_or_else(|| Failure::new(ErrorCode::NodeFault, "frames came without a link"))
     }
 
@@ -312,25 +308,24 @@ impl Running {
 
     fn handle(&mut self, inbound: Inbound) -> Result<(), Failure> {
         match inbound {
-            Inbound::Opened { from, theirs } => {
+            Inbound::Opened { from, process, theirs } => {
                 let differences = self.session.differences(&theirs);
                 if !differences.is_empty() {
                     let me = self.context.me();
                     self.disputed = DisputedKey::between((me, &self.session), (from, &theirs));
                     return Err(Failure::disagreement(from, differences));
                 }
-                self.join(from);
-                Ok(())
+                self.join(from, process)
             }
-            Inbound::Part { from, frame } => {
-                self.join(from);
+            Inbound::Part { from, process, frame } => {
+                self.join(from, process)?;
                 match self.parts.add(from, frame).map_err(|abort| self.aborted(&abort))? {
-                    Some(frame) => self.handle(Inbound::Round { from, frame }),
+                    Some(frame) => self.handle(Inbound::Round { from, process, frame }),
                     None => Ok(()),
                 }
             }
-            Inbound::Round { from, frame } => {
-                self.join(from);
+            Inbound::Round { from, process, frame } => {
+                self.join(from, process)?;
                 let place = (frame.phase, frame.round, from);
                 match self.early.get(&place) {
                     Some(first) if *first != frame.body => {
@@ -345,14 +340,8 @@ impl Running {
             }
             Inbound::Ended { from, end } => self.ended(from, &end),
             Inbound::Up { from, process } => {
-                if self.processes.insert(from, process).is_some_and(|earlier| earlier != process)
-                    && self.joined.contains(&from)
-                {
-                    return Err(Failure::new(
-                        ErrorCode::PlayerRestarted,
-                        format!("the node of player {from} restarted during the session"),
-                    )
-                    .about(from, "restarted"));
+                if self.joined.contains_key(&from) {
+                    self.join(from, process)?;
                 }
                 self.lost.remove(&from);
                 self.send_again(from);
@@ -365,8 +354,13 @@ impl Running {
         }
     }
 
-    fn join(&mut self, player: PlayerIndex) {
-        self.joined.insert(player);
+    /// A player takes part, and always from the same process.
+    fn join(&mut self, player: PlayerIndex, process: ProcessId) -> Result<(), Failure> {
+        if *self.joined.entry(player).or_insert(process) == process {
+            return Ok(());
+        }
+        let detail = format!("the node of player {player} restarted during the session");
+        Err(Failure::new(ErrorCode::PlayerRestarted, detail).about(player, "restarted"))
     }
 
     fn send_again(&self, to: PlayerIndex) {
@@ -417,7 +411,7 @@ impl Running {
                 let mut note = format!("named by player {from}");
                 // The deadlines of all players are one; whose comes first by a moment ends the session, but
                 // every node knows something of its own about a player that did not come.
-                if code == ErrorCode::SessionPlayersMissing && !self.joined.contains(player) {
+                if code == ErrorCode::SessionPlayersMissing && !self.joined.contains_key(player) {
                     note += &format!("; {}", self.why_missing(*player));
                 }
                 failure = failure.about(*player, note);
@@ -448,7 +442,7 @@ impl Running {
             wake = wake.min(self.opened + self.limits.connect).min(Instant::now() + LOOK_AROUND);
         }
         for (player, (since, _)) in &self.lost {
-            if self.joined.contains(player) && (awaited.is_empty() || awaited.contains(player)) {
+            if self.joined.contains_key(player) && (awaited.is_empty() || awaited.contains(player)) {
                 wake = wake.min(*since + self.node.settings.reconnect_grace);
             }
         }
@@ -458,7 +452,7 @@ impl Running {
     fn check_times(&self, awaited: &BTreeSet<PlayerIndex>) -> Result<(), Failure> {
         let now = Instant::now();
         let missing: Vec<PlayerIndex> =
-            self.context.peers().into_iter().filter(|peer| !self.joined.contains(peer)).collect();
+            self.context.peers().into_iter().filter(|peer| !self.joined.contains_key(peer)).collect();
         if let Some(failure) = missing.iter().find_map(|peer| self.wrong_key(*peer)) {
             return Err(failure);
         }
@@ -466,7 +460,7 @@ impl Running {
             return Err(self.players_missing(&missing));
         }
         for (player, (since, reason)) in &self.lost {
-            let needed = self.joined.contains(player) && (awaited.is_empty() || awaited.contains(player));
+            let needed = self.joined.contains_key(player) && (awaited.is_empty() || awaited.contains(player));
             if needed && now >= *since + self.node.settings.reconnect_grace {
                 let detail = format!("the link to player {player} broke and did not come back: {reason}");
                 return Err(Failure::new(ErrorCode::LinkLost, detail).about(*player, reason.clone()));

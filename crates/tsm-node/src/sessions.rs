@@ -26,11 +26,11 @@ const MAX_ENDED: usize = 4096;
 #[derive(Debug)]
 pub(crate) enum Inbound {
     /// A peer opened a session of this ID: this one, or one that differs from it.
-    Opened { from: PlayerIndex, theirs: Session },
+    Opened { from: PlayerIndex, process: ProcessId, theirs: Session },
     /// A protocol message.
-    Round { from: PlayerIndex, frame: RoundFrame },
+    Round { from: PlayerIndex, process: ProcessId, frame: RoundFrame },
     /// A piece of one.
-    Part { from: PlayerIndex, frame: PartFrame },
+    Part { from: PlayerIndex, process: ProcessId, frame: PartFrame },
     /// The session is over for a peer.
     Ended { from: PlayerIndex, end: EndFrame },
     /// The link to a peer came up (again).
@@ -105,8 +105,8 @@ impl Sessions {
         let application = application.cloned();
         let mut live = Live { session: session.clone(), application, inbox, received: BTreeMap::new() };
         for (player, key) in session.players.iter() {
-            for frame in inner.waiting.take(key, session, &tag) {
-                live.deliver(player, frame);
+            for (process, frame) in inner.waiting.take(key, session, &tag) {
+                live.deliver(player, process, frame);
             }
         }
         inner.insert(tag, live);
@@ -134,7 +134,7 @@ impl Sessions {
     }
 
     /// Takes a frame of a session from the link to `from`.
-    pub(crate) fn deliver(&self, from: &PlayerKey, frame: Frame) -> Reply {
+    pub(crate) fn deliver(&self, from: &PlayerKey, process: ProcessId, frame: Frame) -> Reply {
         let mut inner = self.lock();
         let (id, tag) = match &frame {
             Frame::Open(session) => (Some(session.id.clone()), Some(session.tag())),
@@ -156,25 +156,29 @@ impl Sessions {
         };
         if let Some(live) = live_tag.and_then(|tag| inner.live.get_mut(&tag)) {
             if let Some(player) = live.session.players.index_of(from) {
-                live.deliver(player, frame);
+                live.deliver(player, process, frame);
             }
             return None;
         }
         if let Some(end) = tag.and_then(|tag| inner.ended.get(&tag)) {
             return matches!(frame, Frame::Open(_)).then(|| Frame::End(end.clone()));
         }
-        inner.waiting.push(from, frame);
+        inner.waiting.push(from, process, frame);
         None
     }
 
     /// Tells every session with this peer that the link to it came up.
     pub(crate) fn peer_up(&self, peer: &PlayerKey, process: ProcessId) {
-        self.tell_all(peer, |from| Inbound::Up { from, process });
+        let mut inner = self.lock();
+        inner.waiting.peer_up(peer, process);
+        inner.tell_all(peer, |from| Inbound::Up { from, process });
     }
 
     /// Tells every session with this peer that the link to it broke.
     pub(crate) fn peer_down(&self, peer: &PlayerKey, reason: &str) {
-        self.tell_all(peer, |from| Inbound::Down { from, reason: reason.to_owned() });
+        let mut inner = self.lock();
+        inner.waiting.peer_down(peer);
+        inner.tell_all(peer, |from| Inbound::Down { from, reason: reason.to_owned() });
     }
 
     /// Forgets frames that have waited too long. To be called now and then.
@@ -190,17 +194,6 @@ impl Sessions {
     /// Number of frames that wait for a session to be opened here.
     pub(crate) fn waiting_frames(&self) -> usize {
         self.lock().waiting.len()
-    }
-
-    fn tell_all(&self, peer: &PlayerKey, event: impl Fn(PlayerIndex) -> Inbound) {
-        let inner = self.lock();
-        for (_, tag) in inner.with_peer.get(peer).into_iter().flat_map(|of_peer| &of_peer.sessions) {
-            let Some(live) = inner.live.get(tag) else { continue };
-            if let Some(player) = live.session.players.index_of(peer) {
-                // A closed inbox belongs to a session that is just ending.
-                let _ = live.inbox.send(event(player));
-            }
-        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -271,6 +264,16 @@ impl Inner {
         }
     }
 
+    fn tell_all(&self, peer: &PlayerKey, event: impl Fn(PlayerIndex) -> Inbound) {
+        for (_, tag) in self.with_peer.get(peer).into_iter().flat_map(|of_peer| &of_peer.sessions) {
+            let Some(live) = self.live.get(tag) else { continue };
+            if let Some(player) = live.session.players.index_of(peer) {
+                // A closed inbox belongs to a session that is just ending.
+                let _ = live.inbox.send(event(player));
+            }
+        }
+    }
+
     fn live_with(&self, id: &SessionId, from: &PlayerKey) -> Option<SessionTag> {
         let sessions = &self.with_peer.get(from)?.sessions;
         let mut of_this_id = sessions.range((id.clone(), SessionTag([0; 32]))..);
@@ -279,7 +282,7 @@ impl Inner {
 }
 
 impl Live {
-    fn deliver(&mut self, from: PlayerIndex, frame: Frame) {
+    fn deliver(&mut self, from: PlayerIndex, process: ProcessId, frame: Frame) {
         let count = self.received.entry(from).or_default();
         *count += 1;
         if *count > MAX_FRAMES_PER_PEER {
@@ -287,9 +290,9 @@ impl Live {
             return;
         }
         let inbound = match frame {
-            Frame::Open(theirs) => Inbound::Opened { from, theirs },
-            Frame::Round(frame) => Inbound::Round { from, frame },
-            Frame::Part(frame) => Inbound::Part { from, frame },
+            Frame::Open(theirs) => Inbound::Opened { from, process, theirs },
+            Frame::Round(frame) => Inbound::Round { from, process, frame },
+            Frame::Part(frame) => Inbound::Part { from, process, frame },
             Frame::End(end) => Inbound::Ended { from, end },
             Frame::PairWanted { .. }
             | Frame::PairDropped { .. }

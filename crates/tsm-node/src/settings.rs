@@ -49,6 +49,8 @@ pub struct TenantLimits {
     pub sessions_of_application: Option<usize>,
     /// Keys of which one dynamic player holds a share, as this node has them.
     pub keys: usize,
+    /// Keys of one application, if they are limited.
+    pub keys_of_application: Option<usize>,
     /// Peers with which state for signatures is kept at the same time; some 20 kB each.
     pub pairs: usize,
     /// How long such a state stays after the last session with a peer whose link is down.
@@ -61,6 +63,7 @@ impl Default for TenantLimits {
             sessions: 256,
             sessions_of_application: None,
             keys: 1000,
+            keys_of_application: None,
             pairs: 16 * 1024,
             pair_idle: Duration::from_secs(600),
         }

@@ -4,6 +4,7 @@
 //! invisible to callers. *Active*: the certificate carries the signatures of all holders. The byte
 //! format is in docs/formats.md, section "Key records".
 
+use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -57,6 +58,9 @@ pub(crate) struct Vault {
     store: SealedStore,
     /// Read from the store at the first use.
     provisional: OnceCell<Mutex<Provisional>>,
+    /// Numbers of active keys, of applications that were asked about. Read from the store at the first
+    /// question, and never too small afterwards.
+    active: Mutex<HashMap<ApplicationId, usize>>,
     /// Written while a key is deleted or the keys of a holder are counted anew; read while a key is
     /// made: so neither meets the other between two records of one key.
     making: RwLock<()>,
@@ -64,7 +68,8 @@ pub(crate) struct Vault {
 
 impl Vault {
     pub(crate) fn new(store: SealedStore) -> Self {
-        Vault { store, provisional: OnceCell::new(), making: RwLock::new(()) }
+        let (provisional, active) = (OnceCell::new(), Mutex::default());
+        Vault { store, provisional, active, making: RwLock::new(()) }
     }
 
     /// Stores a share before its certificate is signed: whoever later has the complete certificate
@@ -138,8 +143,14 @@ impl Vault {
         }
         let active = active_id(&record.application, &certificate.certificate.key_id);
         match self.store.insert(&active, encode(&record)).await {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some(number) = lock(&self.active).get_mut(&record.application) {
+                    *number += 1;
+                }
+            }
             Err(StoreError::Exists { .. }) => {
+                // Stored by a call that broke off, perhaps before it was counted.
+                lock(&self.active).remove(&record.application);
                 let same = self.read(&active).await?.is_some_and(|stored| stored.certificate == *certificate);
                 if !same {
                     return Err(key_exists(&certificate.certificate.key_id));
@@ -201,6 +212,22 @@ impl Vault {
     pub(crate) async fn keys_held_by(&self, holder: &PlayerKey) -> Result<usize, Failure> {
         let held = self.store.list(RecordKind::HeldKey, &holder_name(holder)).await.map_err(failed)?;
         Ok(held.len())
+    }
+
+    /// Number of keys of an application, provisional ones among them. Never too few.
+    pub(crate) async fn keys_of(&self, application: &ApplicationId) -> Result<usize, Failure> {
+        let provisional = self.provisional().await?;
+        let known = lock(&self.active).get(application).copied();
+        let active = match known {
+            Some(active) => active,
+            None => {
+                let _alone = self.making.write().await;
+                let active = self.keys(application).await?.len();
+                lock(&self.active).insert(application.clone(), active);
+                active
+            }
+        };
+        Ok(active + lock(provisional).count(application))
     }
 
     /// Looks at each key that counts as this player's, and stops counting those that are gone: what
@@ -280,6 +307,9 @@ impl Vault {
         }
         if let Some(record) = self.read(&active_id(application, key_id)).await? {
             self.store.take(&active_id(application, key_id)).await.map_err(failed)?;
+            if let Some(number) = lock(&self.active).get_mut(application) {
+                *number = number.saturating_sub(1);
+            }
             self.store.take(&complete_id(&record.certificate.certificate.digest())).await.map_err(failed)?;
             self.stop_counting(&record.certificate).await?;
             found = true;
@@ -345,8 +375,8 @@ fn unhex(text: &str) -> Option<Digest> {
     bytes?.try_into().ok()
 }
 
-fn lock(provisional: &Mutex<Provisional>) -> MutexGuard<'_, Provisional> {
-    provisional.lock().expect("no holder of this lock panics")
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().expect("no holder of this lock panics")
 }
 
 fn encode(record: &KeyRecord) -> Secret<Vec<u8>> {

@@ -2,11 +2,15 @@
 //!
 //! Bounded for each peer and in all. Where a bound is met the peer that takes most room gives way
 //! first, so that a flood displaces itself.
+//!
+//! A frame counts for a session only while the link over which it came is up: who has left since has
+//! not come to the session, and says it again when it comes back.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tsm_transport::ProcessId;
 use tsm_types::{PlayerKey, Session, SessionTag};
 
 use crate::wire::Frame;
@@ -32,16 +36,20 @@ pub(crate) struct WaitingFrames {
     bytes: usize,
 }
 
-#[derive(Default)]
 struct Waiting {
+    /// Who sent the frames.
+    process: ProcessId,
+    /// The link to it is up.
+    linked: bool,
     frames: VecDeque<(Instant, Frame)>,
     bytes: usize,
 }
 
 impl WaitingFrames {
     /// Takes in a frame. The peer's oldest make room for it, or those of the peer with most.
-    pub(crate) fn push(&mut self, from: &PlayerKey, frame: Frame) {
-        self.change(from, |waiting| waiting.push(frame));
+    pub(crate) fn push(&mut self, from: &PlayerKey, process: ProcessId, frame: Frame) {
+        self.peers.entry(from.clone()).or_insert_with(|| Waiting::of(process));
+        self.change(from, |waiting| waiting.push(process, frame));
         while self.bytes > MAX_BYTES_IN_ALL
             && let Some((_, busiest)) = self.by_bytes.last().cloned()
         {
@@ -49,13 +57,24 @@ impl WaitingFrames {
         }
     }
 
-    /// Takes out the frames of a session, in the order in which they came.
-    pub(crate) fn take(&mut self, from: &PlayerKey, session: &Session, tag: &SessionTag) -> Vec<Frame> {
-        if self.peers.contains_key(from) {
-            self.change(from, |waiting| waiting.take(session, tag))
-        } else {
-            Vec::new()
-        }
+    /// Takes out the frames of a session, in the order in which they came, and gives those that count.
+    pub(crate) fn take(
+        &mut self,
+        from: &PlayerKey,
+        session: &Session,
+        tag: &SessionTag,
+    ) -> Vec<(ProcessId, Frame)> {
+        self.change(from, |waiting| waiting.take(session, tag)).unwrap_or_default()
+    }
+
+    /// The link to a peer came up. Of another process than before nothing is left.
+    pub(crate) fn peer_up(&mut self, peer: &PlayerKey, process: ProcessId) {
+        self.change(peer, |waiting| waiting.belongs_to(process));
+    }
+
+    /// The link to a peer broke.
+    pub(crate) fn peer_down(&mut self, peer: &PlayerKey) {
+        self.change(peer, |waiting| waiting.linked = false);
     }
 
     /// Number of frames that wait.
@@ -68,11 +87,13 @@ impl WaitingFrames {
         let now = Instant::now();
         let old = self.peers.iter().filter(|(_, waiting)| waiting.has_expired(now));
         let old: Vec<PlayerKey> = old.map(|(key, _)| key.clone()).collect();
-        old.iter().for_each(|key| self.change(key, |waiting| waiting.expire(now)));
+        for key in &old {
+            self.change(key, |waiting| waiting.expire(now));
+        }
     }
 
-    fn change<T>(&mut self, key: &PlayerKey, change: impl FnOnce(&mut Waiting) -> T) -> T {
-        let waiting = self.peers.entry(key.clone()).or_default();
+    fn change<T>(&mut self, key: &PlayerKey, change: impl FnOnce(&mut Waiting) -> T) -> Option<T> {
+        let waiting = self.peers.get_mut(key)?;
         let before = waiting.bytes;
         let result = change(waiting);
         let after = waiting.bytes;
@@ -84,12 +105,24 @@ impl WaitingFrames {
             self.by_bytes.insert((after, key.clone()));
         }
         self.bytes = self.bytes + after - before;
-        result
+        Some(result)
     }
 }
 
 impl Waiting {
-    fn push(&mut self, frame: Frame) {
+    fn of(process: ProcessId) -> Self {
+        Waiting { process, linked: true, frames: VecDeque::new(), bytes: 0 }
+    }
+
+    fn belongs_to(&mut self, process: ProcessId) {
+        if self.process != process {
+            *self = Waiting::of(process);
+        }
+        self.linked = true;
+    }
+
+    fn push(&mut self, process: ProcessId, frame: Frame) {
+        self.belongs_to(process);
         self.expire(Instant::now());
         self.bytes += frame_bytes(&frame);
         self.frames.push_back((Instant::now(), frame));
@@ -98,7 +131,7 @@ impl Waiting {
         }
     }
 
-    fn take(&mut self, session: &Session, tag: &SessionTag) -> Vec<Frame> {
+    fn take(&mut self, session: &Session, tag: &SessionTag) -> Vec<(ProcessId, Frame)> {
         let belongs = |frame: &Frame| match frame {
             Frame::Open(theirs) => theirs.id == session.id,
             Frame::Round(round) => round.tag == *tag,
@@ -114,7 +147,10 @@ impl Waiting {
             std::mem::take(&mut self.frames).into_iter().partition(|(_, frame)| belongs(frame));
         self.frames = kept;
         self.bytes = self.frames.iter().map(|(_, frame)| frame_bytes(frame)).sum();
-        taken.into_iter().map(|(_, frame)| frame).collect()
+        // That a session is over needs no link to stay true.
+        let counts = |frame: &Frame| self.linked || matches!(frame, Frame::End(_));
+        let taken = taken.into_iter().map(|(_, frame)| frame).filter(counts);
+        taken.map(|frame| (self.process, frame)).collect()
     }
 
     fn has_expired(&self, now: Instant) -> bool {
@@ -161,6 +197,10 @@ mod tests {
         IdentityKey::generate(&mut test_rng(seed)).public().clone()
     }
 
+    fn process(number: u8) -> ProcessId {
+        ProcessId([number; 16])
+    }
+
     fn frame(bytes: usize) -> Frame {
         Frame::Round(RoundFrame { tag: SessionTag([1; 32]), phase: 1, round: 1, body: vec![0; bytes] })
     }
@@ -169,10 +209,10 @@ mod tests {
     async fn s105_s104_a_flood_of_early_frames_displaces_itself_and_no_frame_of_another_peer() {
         let mut waiting = WaitingFrames::default();
         let quiet = key(0);
-        waiting.push(&quiet, frame(1000));
+        waiting.push(&quiet, process(0), frame(1000));
         let floods: Vec<PlayerKey> = (1..=40).map(key).collect();
         for _ in 0..8 {
-            floods.iter().for_each(|flood| waiting.push(flood, frame(500_000)));
+            floods.iter().for_each(|flood| waiting.push(flood, process(0), frame(500_000)));
         }
         assert_eq!(waiting.peers[&quiet].frames.len(), 1);
         assert!(waiting.bytes <= MAX_BYTES_IN_ALL);
@@ -184,7 +224,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn s105_frames_that_nobody_wants_are_forgotten() {
         let mut waiting = WaitingFrames::default();
-        (0..10).for_each(|seed| waiting.push(&key(seed), frame(10)));
+        (0..10).for_each(|seed| waiting.push(&key(seed), process(0), frame(10)));
         tokio::time::advance(LIFETIME + Duration::from_secs(1)).await;
         waiting.expire();
         assert!(waiting.peers.is_empty() && waiting.by_bytes.is_empty());

@@ -44,6 +44,12 @@ pub(crate) fn prometheus_text(metrics: &Metrics) -> String {
             metrics.unreadable_frames,
         ),
         (
+            "tsm_certificate_frames_dropped_total",
+            "counter",
+            "Frames about certificates dropped, since a dynamic player sent too many.",
+            metrics.certificate_frames_dropped,
+        ),
+        (
             "tsm_frames_waiting",
             "gauge",
             "Frames that wait for a session to be opened here.",

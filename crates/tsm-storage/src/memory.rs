@@ -40,6 +40,7 @@ struct State {
     fault: Option<Fault>,
     /// Since the fault was planned.
     writes: u64,
+    reads: u64,
     crashed: bool,
 }
 
@@ -68,6 +69,11 @@ impl Memory {
     /// faults to learn how many places there are to crash at.
     pub fn writes(&self) -> u64 {
         self.lock().writes
+    }
+
+    /// Records that were asked for so far, whether they were there or not.
+    pub fn reads(&self) -> u64 {
+        self.lock().reads
     }
 
     /// A copy of what is stored.
@@ -150,7 +156,9 @@ impl Records for Memory {
     }
 
     async fn get(&self, id: &RecordId) -> Result<Option<Sealed>, StoreError> {
-        Ok(self.running()?.rows.get(id).cloned())
+        let mut state = self.running()?;
+        state.reads += 1;
+        Ok(state.rows.get(id).cloned())
     }
 
     async fn take(&self, id: &RecordId) -> Result<Option<Sealed>, StoreError> {

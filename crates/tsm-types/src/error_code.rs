@@ -258,6 +258,9 @@ catalogue! {
     ApplicationSessionLimit = "application.session_limit", Caller, 429, "This application has as many sessions in flight at this node as it may.",
         "Wait for its running sessions to end, then try again with a fresh session ID; the operator sets [Tenants] MaxSessionsPerApplication.",
         "One application asks for more at once than its share of the node.", Fresh;
+    ApplicationKeyLimit = "application.key_limit", Caller, 429, "This application has as many keys at this node as it may.",
+        "Delete key shares that are no longer needed at this node, or ask its operator to raise [Tenants] MaxKeysPerApplication.",
+        "More customers under one application than the operator planned for, or keys that are made and never deleted.", Repaired;
     PartialsInvalid = "partials.invalid", Caller, 422, "The partial signatures do not belong together.",
         "Pass exactly one partial signature of every signer of one session, or of one presignature.",
         "Partial signatures of different sessions, one of them twice, or one missing.", Repaired;

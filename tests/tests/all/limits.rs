@@ -114,9 +114,59 @@ async fn s104_a_tenant_with_as_many_keys_as_it_may_is_refused_until_one_is_delet
 }
 
 #[tokio::test(start_paused = true)]
+async fn s104_an_application_with_as_many_keys_as_it_may_is_refused_before_anything_is_stored() {
+    let limits = TenantLimits { keys_of_application: Some(2), ..TenantLimits::default() };
+    let one = network_with(limits).await;
+    let mut two = one.with_another_player_0(1, one.application.as_str()).await;
+    let make = async |network: &Network, run: u32| {
+        let session = network.session(&format!("make-{run}"), &[0, 1]);
+        network.generate_key(&session, CurveId::Secp256k1, 1).await
+    };
+    // Of whichever tenant they are.
+    let first = make(&one, 1).await[&1].clone().unwrap();
+    make(&two, 2).await[&1].clone().unwrap();
+    let stored = one.store(1).snapshot();
+    let refused = make(&one, 3).await;
+    let failure = refused[&1].as_ref().unwrap_err();
+    assert_eq!(failure.code, ErrorCode::ApplicationKeyLimit);
+    assert!(failure.detail.contains(one.application.as_str()) && failure.detail.contains('2'), "{failure}");
+    assert!(failure.hint().contains("[Tenants] MaxKeysPerApplication"), "{}", failure.hint());
+    assert_eq!(refused[&0].as_ref().unwrap_err().code, ErrorCode::SessionRefused);
+    assert_eq!(one.store(1).snapshot(), stored);
+    assert_eq!(one.store(0).writes(), two.store(0).writes(), "the phone stored nothing either");
+    assert_eq!(one.node(1).metrics().refusals, [(ErrorCode::ApplicationKeyLimit, 1)].into());
+
+    // Another application is not concerned, and deleting gives a place back, for one key.
+    two.application = ApplicationId::new("another-application").unwrap();
+    make(&two, 4).await[&1].clone().unwrap();
+    one.node(1).delete_key_share(&one.application, &first.key_id).await.unwrap();
+    make(&one, 5).await[&1].clone().unwrap();
+    assert_eq!(make(&one, 6).await[&1].as_ref().unwrap_err().code, ErrorCode::ApplicationKeyLimit);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s104_what_an_application_stored_before_a_restart_counts() {
+    let limits = TenantLimits { keys_of_application: Some(2), ..TenantLimits::default() };
+    let mut network = network_with(limits).await;
+    for run in 0..3 {
+        let session = network.session(&format!("make-{run}"), &[0, 1]);
+        let made = network.generate_key(&session, CurveId::Secp256k1, 1).await;
+        assert_eq!(made[&1].is_ok(), run < 2, "{made:?}");
+        network.restart(1).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn s104_key_generations_at_the_same_moment_together_stay_within_the_limit() {
-    let network =
-        std::sync::Arc::new(network_with(TenantLimits { keys: 3, ..TenantLimits::default() }).await);
+    let one = TenantLimits { keys: 3, ..TenantLimits::default() };
+    let all = TenantLimits { keys_of_application: Some(3), ..TenantLimits::default() };
+    for (limits, code) in [(one, ErrorCode::TenantKeyLimit), (all, ErrorCode::ApplicationKeyLimit)] {
+        of_key_generations_at_the_same_moment_three_work(limits, code).await;
+    }
+}
+
+async fn of_key_generations_at_the_same_moment_three_work(limits: TenantLimits, code: ErrorCode) {
+    let network = std::sync::Arc::new(network_with(limits).await);
     let runs: Vec<_> = (0..8)
         .map(|run| {
             let network = network.clone();
@@ -130,7 +180,7 @@ async fn s104_key_generations_at_the_same_moment_together_stay_within_the_limit(
     for run in runs {
         match run.await.unwrap() {
             Ok(_) => made += 1,
-            Err(failure) => assert_eq!(failure.code, ErrorCode::TenantKeyLimit),
+            Err(failure) => assert_eq!(failure.code, code),
         }
     }
     assert_eq!(made, 3);

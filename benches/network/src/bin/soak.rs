@@ -4,7 +4,8 @@
 //! Of 40 sessions one phone vanishes in the middle and starts again, one phone's caller leaves, one
 //! server's caller leaves, and one server's caller names another phone's key. Every hundredth makes a
 //! key. Ends with 1 if the memory of the last quarter is more than a tenth and 4 MiB above that of the
-//! second, if anything is left running, or if an honest session failed.
+//! second, if anything is left running, if an honest session failed, or if the callers of one that
+//! fails were told late.
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
 
 use std::path::Path;
@@ -45,7 +46,16 @@ struct Count {
     /// Honest sessions that were told to try again, because a pair's state was being made anew.
     again: AtomicU64,
     keys: AtomicU64,
+    /// Of sessions that failed, what the slowest took until both callers knew.
+    slowest_micros: AtomicU64,
 }
+
+/// How long the callers of a session that fails wait for the other side to come.
+const IMPATIENT: Duration = Duration::from_secs(1);
+
+/// And after how long they must know: a link that broke is waited for for 2 s, the rest is for a crowded
+/// machine.
+const TOLD_WITHIN: Duration = Duration::from_secs(15);
 
 async fn soak(sessions: u64, workers: u64) -> bool {
     let server = Arc::new(Server::start().await.expect("the server starts"));
@@ -108,12 +118,14 @@ fn verdict(sessions: u64, seconds: f64, samples: &[(u64, u64)], held: Held, coun
     let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let line = serde_json::json!({
         "program": "soak", "sessions": read(&count.done), "spoiled": read(&count.spoiled), "keys": read(&count.keys),
-        "honest_failed": read(&count.bad), "told_to_try_again": read(&count.again), "seconds": seconds,
+        "honest_failed": read(&count.bad), "slowest_failure_ms": read(&count.slowest_micros) / 1000,
+        "told_to_try_again": read(&count.again), "seconds": seconds,
         "sessions_per_second": read(&count.done) as f64 / seconds, "second_quarter_kib": second, "last_quarter_kib": last,
         "flat": flat, "nothing_left": empty,
     });
     println!("{line}");
-    flat && empty && read(&count.bad) == 0
+    let in_time = Duration::from_micros(read(&count.slowest_micros)) <= TOLD_WITHIN;
+    flat && empty && in_time && read(&count.bad) == 0
 }
 
 /// One phone's life: every `workers`th session is its own.
@@ -123,21 +135,22 @@ async fn work(worker: u64, workers: u64, sessions: u64, server: Arc<Server>, cou
     let (mut key_id, _) = phone.make_key(&server, &format!("first-{worker}")).await;
     for number in (worker..sessions).step_by(usize::try_from(workers).unwrap_or(1)) {
         let session = format!("run-{number}");
+        let begun = Instant::now();
         // By the phone's own count, so that every phone fails in every way.
         match (number / workers) % 40 {
             7 => vanish(&mut phone, &server, &session, &key_id, number).await,
             17 => drop(tokio::join!(
-                timeout(Duration::from_micros(number % 9000), phone.sign(&session, &key_id)),
-                server.sign(&session, &phone.key, &key_id, None),
+                timeout(some_micros(number), phone.sign(&session, &key_id, IMPATIENT)),
+                server.sign(&session, &phone.key, &key_id, IMPATIENT, None),
             )),
             27 => drop(tokio::join!(
-                phone.sign(&session, &key_id),
-                server.sign(&session, &phone.key, &key_id, Some(number % 9000)),
+                phone.sign(&session, &key_id, IMPATIENT),
+                server.sign(&session, &phone.key, &key_id, IMPATIENT, Some(some_micros(number))),
             )),
             37 => {
                 let (mine, theirs) = tokio::join!(
-                    phone.sign(&session, &key_id),
-                    server.sign(&session, &stranger.key, &key_id, None)
+                    phone.sign(&session, &key_id, IMPATIENT),
+                    server.sign(&session, &stranger.key, &key_id, IMPATIENT, None)
                 );
                 let refused = matches!(&theirs.told, Told::Failed(code, players) if code == "key.other_holder" && players[..] == [1]);
                 if mine.is_ok() || !refused {
@@ -155,6 +168,8 @@ async fn work(worker: u64, workers: u64, sessions: u64, server: Arc<Server>, cou
                 continue;
             }
         }
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        count.slowest_micros.fetch_max(micros, Ordering::Relaxed);
         count.spoiled.fetch_add(1, Ordering::Relaxed);
         count.done.fetch_add(1, Ordering::Relaxed);
     }
@@ -177,14 +192,19 @@ fn bad(count: &Count, session: &str, told: &str) {
     println!("{session}: {told}");
 }
 
+/// Anywhere in a signature.
+fn some_micros(number: u64) -> Duration {
+    Duration::from_micros(number * 7 % 9000)
+}
+
 /// The phone is gone after some microseconds of a session, and then there again.
 async fn vanish(phone: &mut Phone, server: &Server, session: &str, key_id: &str, number: u64) {
     let gone = async {
         tokio::select! {
-            _ = phone.sign(session, key_id) => {}
-            () = sleep(Duration::from_micros(number * 7 % 9000)) => phone.vanish().await,
+            _ = phone.sign(session, key_id, IMPATIENT) => {}
+            () = sleep(some_micros(number)) => phone.vanish().await,
         }
     };
-    tokio::join!(gone, server.sign(session, &phone.key, key_id, None));
+    tokio::join!(gone, server.sign(session, &phone.key, key_id, IMPATIENT, None));
     phone.restart().await;
 }

@@ -16,7 +16,7 @@ use tsm_types::{CurveId, DerivationPath, Failure, KeyId, SessionId};
 
 use super::server::public_key;
 use super::words::{Answer, Told};
-use super::{PHONE, SERVER, Server, application, identity, links};
+use super::{PATIENT, PHONE, SERVER, Server, application, identity, links, settings};
 use crate::DIGEST;
 
 /// One phone.
@@ -54,7 +54,7 @@ impl Phone {
     /// Its side of a key generation; gives the key's ID and public key.
     pub async fn generate_key(&self, session: &str) -> Result<(String, Vec<u8>), Failure> {
         let request = GenerateKey {
-            session: session_of(session)?,
+            session: session_of(session, PATIENT)?,
             curve: CurveId::Secp256k1,
             threshold: 1,
             key_id: None,
@@ -63,9 +63,13 @@ impl Phone {
         Ok((key.key_id.to_string(), key.public_key))
     }
 
-    /// Its side of a signature; gives its part.
-    pub async fn sign(&self, session: &str, key_id: &str) -> Result<Vec<u8>, Failure> {
-        let (session, key_id) = (session_of(session)?, KeyId::new(key_id)?);
+    /// Its side of a signature; gives its part. Waits for the server's for `patience`.
+    ///
+    /// # Errors
+    ///
+    /// What its caller is told.
+    pub async fn sign(&self, session: &str, key_id: &str, patience: Duration) -> Result<Vec<u8>, Failure> {
+        let (session, key_id) = (session_of(session, patience)?, KeyId::new(key_id)?);
         let request = SignEcdsa { session, key_id, path: DerivationPath::ROOT, digest: DIGEST.to_vec() };
         Ok(self.node.sign(&application(), request).await?.partial_signature)
     }
@@ -89,8 +93,10 @@ impl Phone {
     ///
     /// What either side was told, if not a part.
     pub async fn make_signature(&self, server: &Server, session: &str, key_id: &str) -> Result<u64, String> {
-        let (mine, theirs) =
-            tokio::join!(self.sign(session, key_id), server.sign(session, &self.key, key_id, None));
+        let (mine, theirs) = tokio::join!(
+            self.sign(session, key_id, PATIENT),
+            server.sign(session, &self.key, key_id, PATIENT, None)
+        );
         let mine = mine.map_err(|failure| format!("{failure}; {theirs:?}"))?;
         join(&mine, &theirs)?;
         Ok(theirs.micros)
@@ -118,18 +124,18 @@ async fn start(identity: &Arc<IdentityKey>, database: &Memory, address: &str) ->
         events,
         store,
         compute: Compute::pool(1, identity),
-        settings: Settings { keep_links: false, ..Settings::default() },
+        settings: Settings { keep_links: false, ..settings() },
     });
     (node, links)
 }
 
-fn session_of(id: &str) -> Result<SessionRequest, Failure> {
+fn session_of(id: &str, patience: Duration) -> Result<SessionRequest, Failure> {
     Ok(SessionRequest {
         id: SessionId::new(id)?,
         players: BTreeSet::from([PHONE, SERVER]),
         dynamic_public_keys: BTreeMap::new(),
         dynamic_addresses: BTreeMap::new(),
-        connect_timeout: Some(Duration::from_secs(5)),
+        connect_timeout: Some(patience),
         session_timeout: None,
     })
 }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, Command};
@@ -67,10 +68,20 @@ impl Server {
         self.ask(What::GenerateKey { session: session.to_owned(), phone: phone.to_owned() }).await
     }
 
-    /// Asks the server's side for its part of a signature. Its caller may leave early.
-    pub async fn sign(&self, session: &str, phone: &str, key_id: &str, leaves_after: Option<u64>) -> Answer {
+    /// Asks the server's side for its part of a signature. It waits for the phone for `patience`; its
+    /// caller may leave early.
+    pub async fn sign(
+        &self,
+        session: &str,
+        phone: &str,
+        key_id: &str,
+        patience: Duration,
+        leaves_after: Option<Duration>,
+    ) -> Answer {
         let (session, phone, key_id) = (session.to_owned(), phone.to_owned(), key_id.to_owned());
-        self.ask(What::Sign { session, phone, key_id, leaves_after }).await
+        let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let leaves_after = leaves_after.map(|after| u64::try_from(after.as_micros()).unwrap_or(u64::MAX));
+        self.ask(What::Sign { session, phone, key_id, patience, leaves_after }).await
     }
 
     /// What the server's process holds now.

@@ -16,14 +16,11 @@ use tsm_types::request::{GenerateKey, SessionRequest, SignEcdsa};
 use tsm_types::{CurveId, DerivationPath, Failure, KeyId, PlayerKey, SessionId};
 
 use super::words::{Answer, Asked, Held, Reply, Told, What};
-use super::{PHONE, SERVER, application, identity, limits};
+use super::{PATIENT, PHONE, SERVER, application, identity, settings};
 use crate::{DIGEST, cpu_time};
 
 /// Sessions at once; more than any of the programs asks for.
 const MAX_SESSIONS: usize = 4096;
-
-/// How long the server's callers wait for a phone.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs the server until its standard input ends.
 ///
@@ -45,7 +42,7 @@ pub fn serve(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
                 broker: None,
                 web_roots: Default::default(),
                 store,
-                settings: Settings { max_sessions: MAX_SESSIONS, links: limits(), ..Settings::default() },
+                settings: Settings { max_sessions: MAX_SESSIONS, ..settings() },
             })?;
             let address = linked.mpc_address().ok_or("it listens nowhere")?;
             answer_lines(linked.node(), &address.to_string()).await?;
@@ -86,8 +83,8 @@ async fn answer_lines(node: &Node, address: &str) -> Result<(), Box<dyn std::err
 async fn answer(node: &Node, what: What) -> Told {
     let result = match what {
         What::GenerateKey { session, phone } => generate_key(node, &session, &phone).await,
-        What::Sign { session, phone, key_id, leaves_after } => {
-            let signing = sign(node, &session, &phone, &key_id);
+        What::Sign { session, phone, key_id, patience, leaves_after } => {
+            let signing = sign(node, &session, &phone, &key_id, Duration::from_millis(patience));
             match leaves_after.map(Duration::from_micros) {
                 None => signing.await,
                 Some(patience) => tokio::time::timeout(patience, signing).await.unwrap_or(Ok(Told::Left)),
@@ -102,13 +99,19 @@ async fn answer(node: &Node, what: What) -> Told {
 }
 
 async fn generate_key(node: &Node, session: &str, phone: &str) -> Result<Told, Failure> {
-    let session = session_with(session, phone)?;
+    let session = session_with(session, phone, PATIENT)?;
     let request = GenerateKey { session, curve: CurveId::Secp256k1, threshold: 1, key_id: None };
     Ok(Told::Key(node.generate_key(&application(), request).await?.key_id.to_string()))
 }
 
-async fn sign(node: &Node, session: &str, phone: &str, key_id: &str) -> Result<Told, Failure> {
-    let session = session_with(session, phone)?;
+async fn sign(
+    node: &Node,
+    session: &str,
+    phone: &str,
+    key_id: &str,
+    patience: Duration,
+) -> Result<Told, Failure> {
+    let session = session_with(session, phone, patience)?;
     let request = SignEcdsa {
         session,
         key_id: KeyId::new(key_id)?,
@@ -119,7 +122,7 @@ async fn sign(node: &Node, session: &str, phone: &str, key_id: &str) -> Result<T
 }
 
 /// A session of the server with one phone, whose public key comes with it.
-fn session_with(id: &str, phone: &str) -> Result<SessionRequest, Failure> {
+fn session_with(id: &str, phone: &str, patience: Duration) -> Result<SessionRequest, Failure> {
     let der = BASE64.decode(phone).expect("the driving program writes base64");
     let key = PlayerKey::from_der(&der).expect("the driving program writes public keys");
     Ok(SessionRequest {
@@ -127,7 +130,7 @@ fn session_with(id: &str, phone: &str) -> Result<SessionRequest, Failure> {
         players: BTreeSet::from([PHONE, SERVER]),
         dynamic_public_keys: [(PHONE, key)].into(),
         dynamic_addresses: BTreeMap::new(),
-        connect_timeout: Some(CONNECT_TIMEOUT),
+        connect_timeout: Some(patience),
         session_timeout: None,
     })
 }

@@ -12,8 +12,9 @@ pub(super) struct Asked {
 pub(super) enum What {
     /// Makes a key with the phone of this public key (base64 of DER).
     GenerateKey { session: String, phone: String },
-    /// Signs; the caller leaves after so many microseconds if that is given.
-    Sign { session: String, phone: String, key_id: String, leaves_after: Option<u64> },
+    /// Signs; waits for the phone for so many milliseconds. The caller leaves after so many microseconds
+    /// if that is given.
+    Sign { session: String, phone: String, key_id: String, patience: u64, leaves_after: Option<u64> },
     /// What the process holds.
     Held,
 }

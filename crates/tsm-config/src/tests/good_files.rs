@@ -122,6 +122,7 @@ fn what_tenants_may_take_is_read_and_is_the_engines_own_default_where_it_is_left
     assert_eq!(left_out.limits, TenantLimits::default());
     assert_eq!(left_out.links, LinkLimits::default());
     let text = "MaxConnections = 1\nMaxSessions = 2\nMaxSessionsPerApplication = 3\nMaxKeys = 4\n\
+                MaxKeysPerApplication = 14\n\
                 MaxFailedHandshakes = 5\nBlockTime = \"6s\"\nIdleLinkTime = \"7s\"\nMaxIdleLinks = 8\n\
                 MaxParkedLinks = 9\nMaxParkedLinksPerSource = 10\nParkedLinkTime = \"11s\"\nMaxPairs = 12\n\
                 PairIdleTime = \"13s\"\n";
@@ -130,6 +131,7 @@ fn what_tenants_may_take_is_read_and_is_the_engines_own_default_where_it_is_left
         sessions: 2,
         sessions_of_application: Some(3),
         keys: 4,
+        keys_of_application: Some(14),
         pairs: 12,
         pair_idle: Duration::from_secs(13),
     };

@@ -58,7 +58,7 @@ async fn generate(
         node.refuse(&opening.session.id, None, &opening.session.players, &failure);
         return Err(failure);
     }
-    let places = match KeyPlaces::take(&node, &opening.session.players).await {
+    let places = match KeyPlaces::take(&node, &application, &opening.session.players).await {
         Ok(places) => places,
         Err(failure) => {
             node.refuse(&opening.session.id, None, &opening.session.players, &failure);

@@ -1,10 +1,13 @@
 //! Phones that nobody named, and phones that say far too much.
 
+use std::iter;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tsm_crypto::CurveId;
-use tsm_tests::frames::{self, ROUND, as_it_is};
+use tsm_tests::frames::{self, CERTIFICATE_WANTED, ROUND, as_it_is};
 use tsm_transport::memory::Delivery;
 use tsm_types::request::GenerateKey;
 use tsm_types::{ErrorCode, Operation, PlayerIndex, SessionId};
@@ -36,6 +39,43 @@ async fn a_phone_with_a_key_that_nobody_names_waits_at_the_door_and_is_shown_to_
     }
     assert!(took <= Duration::from_secs(11), "{took:?}");
     scene.nothing_stays("unknown key").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn s104_a_flood_of_questions_for_certificates_costs_few_reads_of_the_database() {
+    /// Before each frame of the phone; no more than the link takes.
+    const QUESTIONS: usize = 1000;
+    let scene = Scene::start(234).await;
+    let key = scene.phone.make_key(CurveId::Secp256k1, 1).await;
+    scene.signs("warm-up", &key.key_id).await;
+    let quiet = scene.phone.store(SERVER).reads();
+    scene.signs("quiet", &key.key_id).await;
+    let usual = scene.phone.store(SERVER).reads() - quiet;
+
+    let (phone, asked) = (scene.phone.key(PHONE).clone(), Arc::new(AtomicU64::new(0)));
+    let count = asked.clone();
+    scene.phone.links.set_tamper(Box::new(move |frame| {
+        if frame.from != phone {
+            return as_it_is(frame);
+        }
+        let question = || {
+            let number = count.fetch_add(1, Ordering::SeqCst).to_le_bytes();
+            Delivery::at_once([&[CERTIFICATE_WANTED][..], &number, &[2; 24]].concat())
+        };
+        iter::repeat_with(question).take(QUESTIONS).chain(as_it_is(frame)).collect()
+    }));
+    let before = scene.phone.store(SERVER).reads();
+    // The phone's own signature is behind its questions, and is made all the same.
+    scene.signs("flood", &key.key_id).await;
+    scene.make_honest();
+    let asked = asked.load(Ordering::SeqCst);
+    assert!(asked >= 2 * QUESTIONS as u64, "{asked} questions");
+    let reads = scene.phone.store(SERVER).reads() - before;
+    // The other tenant signed twice beside it.
+    assert!(reads <= 3 * usual + 70, "{reads} reads, {usual} without the flood");
+    let dropped = scene.phone.node(SERVER).metrics().certificate_frames_dropped;
+    assert!(dropped >= asked - 70, "{dropped} of {asked} dropped");
+    scene.nothing_stays("questions").await;
 }
 
 /// What a phone says before each of its frames: sessions that nobody runs, messages of them, pair

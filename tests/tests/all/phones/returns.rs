@@ -3,12 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
 use tsm_crypto::CurveId;
 use tsm_tests::frames::{self, as_it_is};
 use tsm_tests::join;
 use tsm_transport::memory::Delivery;
-use tsm_types::request::SignEcdsa;
-use tsm_types::{DerivationPath, ErrorCode, KeyId, PlayerIndex};
+use tsm_types::request::{SignEcdsa, Signed};
+use tsm_types::{DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex};
 
 use super::{BOTH, DIGEST, PHONE, SERVER, Scene, told};
 
@@ -167,4 +169,95 @@ async fn who_asks_for_another_tenants_key_from_a_stolen_database_is_refused_by_n
     assert_eq!((failure.code, failure.players[0].player), (ErrorCode::KeyOtherHolder, PlayerIndex(PHONE)));
     assert!(answers[&PHONE].is_err() && took < Duration::from_secs(2), "{took:?}");
     scene.signs("owner", &key.key_id).await;
+}
+
+impl Scene {
+    /// The phone's caller has come to a session, and its node has said all that it can say alone.
+    async fn phone_comes_first(&self, request: &SignEcdsa) -> JoinHandle<Result<Signed, Failure>> {
+        let (node, application) = (self.phone.node(PHONE).clone(), self.phone.application.clone());
+        let request = request.clone();
+        let asked = tokio::spawn(async move { node.sign(&application, request).await });
+        sleep(Duration::from_millis(100)).await;
+        assert!(self.phone.node(SERVER).metrics().waiting_frames > 0, "nothing waits at the server");
+        asked
+    }
+
+    /// The phone is gone, and the server's node knows.
+    async fn phone_leaves(&self) {
+        self.phone.links.disconnect(self.phone.key(PHONE));
+        sleep(Duration::from_millis(100)).await;
+    }
+
+    /// The server's caller comes; gives what it is told.
+    async fn server_follows(&self, request: &SignEcdsa, case: &str) -> Failure {
+        let asked = self.phone.node(SERVER).sign(&self.phone.application, request.clone());
+        let (answer, took) = self.beside_others(asked).await;
+        // A player that does not come is waited for for 10 s; one that is silent for 60 s.
+        assert!(took <= Duration::from_secs(11), "{case}: {took:?}");
+        let failure = answer.expect_err("nobody signs alone");
+        assert_eq!(failure.code, ErrorCode::SessionPlayersMissing, "{case}: {failure}");
+        assert_eq!(failure.players[0].player, PlayerIndex(PHONE), "{case}: {failure}");
+        failure
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_phone_that_left_before_the_servers_caller_came_has_not_come() {
+    let scene = Scene::start(227).await;
+    let key = scene.phone.make_key(CurveId::Secp256k1, 1).await;
+    scene.signs("warm-up", &key.key_id).await;
+    let request = sign_request(&scene, "run", &key.key_id, DIGEST);
+    let phone = scene.phone_comes_first(&request).await;
+    scene.phone_leaves().await;
+    scene.server_follows(&request, "left").await;
+    assert_eq!(phone.await.unwrap().unwrap_err().code, ErrorCode::SessionPlayersMissing);
+    scene.make_honest();
+    scene.signs("next", &key.key_id).await;
+    scene.nothing_stays("left").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_phone_that_started_again_before_the_servers_caller_came_has_not_come() {
+    let mut scene = Scene::start(228).await;
+    let key = scene.phone.make_key(CurveId::Secp256k1, 1).await;
+    scene.signs("warm-up", &key.key_id).await;
+    let request = sign_request(&scene, "run", &key.key_id, DIGEST);
+    drop(scene.phone_comes_first(&request).await);
+    scene.phone.restart(PHONE).await;
+    // Its link is up again: what the earlier process said is not said by this one.
+    scene.signs("another", &key.key_id).await;
+    let failure = scene.server_follows(&request, "restarted").await;
+    assert!(failure.players[0].note.contains("its caller did not open this session"), "{failure:?}");
+    scene.nothing_stays("restarted").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_phone_that_started_again_and_repeats_its_request_signs_with_the_server_that_comes_late() {
+    let mut scene = Scene::start(229).await;
+    let key = scene.phone.make_key(CurveId::Secp256k1, 1).await;
+    scene.signs("warm-up", &key.key_id).await;
+    let request = sign_request(&scene, "run", &key.key_id, DIGEST);
+    drop(scene.phone_comes_first(&request).await);
+    scene.phone.restart(PHONE).await;
+    scene.signs("run", &key.key_id).await;
+    scene.nothing_stays("repeated").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_phone_whose_network_was_away_signs_with_the_server_that_came_meanwhile() {
+    let scene = Scene::start(230).await;
+    let key = scene.phone.make_key(CurveId::Secp256k1, 1).await;
+    scene.signs("warm-up", &key.key_id).await;
+    let request = sign_request(&scene, "run", &key.key_id, DIGEST);
+    let phone = scene.phone_comes_first(&request).await;
+    scene.phone_leaves().await;
+    // Longer than a link that broke in the middle is waited for.
+    let back = async {
+        sleep(Duration::from_secs(5)).await;
+        scene.make_honest();
+    };
+    let asked = scene.phone.node(SERVER).sign(&scene.phone.application, request);
+    let ((server, ()), _) = scene.beside_others(async { tokio::join!(asked, back) }).await;
+    join(&DIGEST, &[(PHONE, phone.await.unwrap()), (SERVER, server)].into());
+    scene.nothing_stays("away").await;
 }
