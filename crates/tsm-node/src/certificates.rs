@@ -22,7 +22,8 @@ use crate::resolve::Resolved;
 use crate::vault::key_not_found;
 use crate::wire::Frame;
 
-/// How long a key generation that missed the last message waits for the certificate.
+/// How long a key generation waits for the last message until it asks for the certificate, and for that
+/// after the session has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often the other holders are asked again.
@@ -121,7 +122,17 @@ pub(crate) async fn chase(node: &Arc<Inner>, certificate: &Certificate, patience
     chase_any(node, &[certificate.digest()], &peers, patience).await
 }
 
-/// The same for certificates of which one is enough.
+/// Returns once the key became active, without being told how. Asks all holders from time to time.
+pub(crate) async fn arrives(node: &Arc<Inner>, certificate: &Certificate) {
+    loop {
+        tokio::time::sleep(PATIENCE).await;
+        if chase(node, certificate, ASK_AGAIN).await {
+            return;
+        }
+    }
+}
+
+/// [`chase`] for certificates of which one is enough.
 async fn chase_any(node: &Arc<Inner>, digests: &[Digest], peers: &[PlayerKey], patience: Duration) -> bool {
     let deadline = Instant::now() + patience;
     loop {

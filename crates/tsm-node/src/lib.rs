@@ -24,6 +24,8 @@
 mod certificates;
 mod compute;
 mod derived;
+#[doc(hidden)]
+pub mod fuzzing;
 mod linked;
 mod metrics;
 mod node;

@@ -11,6 +11,8 @@
 //! * [`memory::MemoryNetwork`]: whole networks in one thread, with a hand on every frame.
 
 mod counts;
+#[doc(hidden)]
+pub mod fuzzing;
 mod link;
 mod links;
 pub mod memory;

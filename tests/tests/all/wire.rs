@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tsm_crypto::{CurveId, ecdsa};
-use tsm_tests::{Answers, Network, join};
+use tsm_tests::{Answers, Network, frames, join};
 use tsm_transport::memory::{Delivery, Frame};
 use tsm_types::request::{KeyInfo, Signed};
 use tsm_types::{ErrorCode, Failure};
@@ -182,6 +182,41 @@ async fn s37_every_lost_frame_of_a_key_generation_leaves_a_key_for_all_or_for_no
         }
         number += 1;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s37_a_lost_last_message_of_a_key_generation_costs_seconds_and_no_key() {
+    let network = Network::start(3, 8).await;
+    let (from, to) = (network.key(1).clone(), network.key(0).clone());
+    network.links.set_tamper(Box::new(move |frame| {
+        let confirms = frames::round(&frame.bytes).is_some_and(|(_, phase, _)| phase == 2);
+        if confirms && frame.from == from && frame.to == to {
+            return vec![];
+        }
+        frames::as_it_is(frame)
+    }));
+    let begun = Instant::now();
+    let answers = network.generate_key(&network.session("run", &[0, 1, 2]), CurveId::Secp256k1, 1).await;
+    assert!(answers.values().all(Result::is_ok), "{answers:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let key = &answers[&0].as_ref().unwrap().key_id;
+    network.links.set_tamper(Box::new(frames::as_it_is));
+    join(&[7; 32], &network.sign(&network.session("sign", &[0, 1]), key, &[7; 32]).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s37_a_certificate_that_comes_before_the_last_message_is_no_fault() {
+    let network = Network::start(2, 8).await;
+    let (from, to) = (network.key(1).clone(), network.key(0).clone());
+    network.links.set_tamper(Box::new(move |frame| {
+        let confirms = frames::round(&frame.bytes).is_some_and(|(_, phase, _)| phase == 2);
+        let late = confirms && frame.from == from && frame.to == to;
+        // Later than what is asked for meanwhile.
+        let after = if late { Duration::from_millis(2_500) } else { Duration::ZERO };
+        vec![Delivery { after, bytes: frame.bytes.clone() }]
+    }));
+    let answers = network.generate_key(&network.session("run", &[0, 1]), CurveId::Secp256k1, 1).await;
+    assert!(answers.values().all(Result::is_ok), "{answers:?}");
 }
 
 async fn seen_keys(network: &Network) -> Vec<Vec<tsm_types::KeyId>> {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tsm_protocols::SignedCertificate;
 use tsm_protocols::keygen::{self, KeygenParameters};
 use tsm_types::request::{GenerateKey, KeyInfo};
 use tsm_types::{ApplicationId, ErrorCode, Failure, Operation, Threshold};
@@ -91,12 +92,16 @@ async fn make_and_confirm(
     let to_sign = certificate.clone();
     let step =
         running.compute(CONFIRM, 0, move |_| keygen::confirm::start(&context, to_sign, &identity)).await?;
-    match running.drive(CONFIRM, step).await {
-        Ok(complete) => {
-            if !node.vault.activate(&complete).await? {
-                return Err(Failure::new(ErrorCode::NodeFault, "the share of a new key is gone"));
-            }
-        }
+    // A lost last message is made up for by the certificate of whoever got it.
+    let confirmed = tokio::select! {
+        confirmed = running.drive(CONFIRM, step) => confirmed.map(Some),
+        () = certificates::arrives(node, &certificate) => Ok(None),
+    };
+    match confirmed {
+        Ok(Some(complete)) => activate(node, &complete).await?,
+        Ok(None) => {}
+        // Others were asked all the time, and the caller's time is over.
+        Err(failure) if failure.code == ErrorCode::SessionTimeout => return Err(failure),
         // The others may have what this node missed.
         Err(failure) => {
             if !certificates::chase(node, &certificate, certificates::PATIENCE).await {
@@ -107,4 +112,14 @@ async fn make_and_confirm(
     tracing::info!(%application, key_id = %certificate.key_id, signers_required = certificate.threshold.signers_required(),
         "key generated");
     Ok(Outcome::Key(key_info(&certificate, Vec::new())))
+}
+
+async fn activate(node: &Inner, complete: &SignedCertificate) -> Result<(), Failure> {
+    // Somebody's certificate may have come first.
+    if node.vault.activate(complete).await?
+        || node.vault.complete(&complete.certificate.digest()).await?.is_some()
+    {
+        return Ok(());
+    }
+    Err(Failure::new(ErrorCode::NodeFault, "the share of a new key is gone"))
 }

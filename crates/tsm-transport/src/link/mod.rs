@@ -31,6 +31,7 @@ use tsm_crypto::IdentityKey;
 
 pub use self::limits::Limits;
 use self::shared::{MOST_EVENTS_OF_A_CHANGE, Own, Shared};
+pub use self::wire::read_all;
 use crate::counts::LinkCounts;
 use crate::link::tls::Tls;
 use crate::link::wire::Hello;

@@ -245,6 +245,23 @@ impl<R: AsyncRead + Unpin> UnitReader<R> {
     }
 }
 
+/// Reads a hello and then units until something is refused or the bytes end, and returns how many
+/// units there were: for the fuzzer. What is read has no other encoding.
+pub async fn read_all(mut bytes: &[u8]) -> usize {
+    let mut again = Vec::new();
+    let (whole, mut count) = (bytes, 0);
+    let mut reader = UnitReader::new(&mut bytes, Duration::from_secs(1));
+    let Ok(hello) = reader.hello().await else { return 0 };
+    again.extend(hello.encode());
+    reader.take_frames();
+    while let Ok(unit) = reader.unit().await {
+        unit.encode(&mut again);
+        count += 1;
+    }
+    assert_eq!(again, whole[..again.len()]);
+    count
+}
+
 fn encode_unit(out: &mut Vec<u8>, kind: u8, body: &[u8]) {
     let length = u32::try_from(body.len()).expect("`send` refuses longer frames");
     out.extend_from_slice(&length.to_le_bytes());

@@ -97,6 +97,13 @@ impl Message {
     }
 }
 
+/// Whether this is a message, which then has no other encoding: for the fuzzer.
+pub fn is_message(bytes: &[u8]) -> bool {
+    let Some(message) = Message::decode(bytes.to_vec()) else { return false };
+    assert_eq!(message.encode(), bytes);
+    true
+}
+
 fn decode_inbox(body: &[u8]) -> Option<NodeInbox> {
     let (player, node) = body.split_first_chunk::<32>()?;
     Some(NodeInbox { player: Fingerprint(*player), node: node.try_into().ok()? })

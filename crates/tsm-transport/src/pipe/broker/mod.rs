@@ -29,6 +29,8 @@ use tokio::sync::mpsc;
 use tsm_crypto::identity::Fingerprint;
 
 pub use self::message::MAX_MESSAGE_BYTES;
+#[doc(hidden)]
+pub use self::message::is_message;
 pub use self::multiplexer::BrokerCounts;
 pub(crate) use self::multiplexer::Multiplexer;
 
