@@ -224,7 +224,7 @@ impl Pool {
     async fn count(&self) -> Result<u64, Failure> {
         let counts = try_join_all(self.signers.iter().map(async |signer| {
             let sets = signer.ecdsa().count_presignatures(&self.key_id).await?;
-            Ok(sets.iter().find(|set| set.players == self.players).map_or(0, |set| set.count))
+            Ok::<_, Failure>(sets.iter().find(|set| set.players == self.players).map_or(0, |set| set.count))
         }))
         .await?;
         Ok(counts.into_iter().min().unwrap_or_default())
