@@ -24,6 +24,7 @@
 mod certificates;
 mod compute;
 mod derived;
+mod last_words;
 mod linked;
 mod metrics;
 mod node;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
-use tsm_transport::{Lease, LinkEvent, Links};
+use tsm_transport::{Lease, LinkEvent, Links, ProcessId};
 use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
 };
@@ -28,7 +28,7 @@ use crate::pairs::Pairs;
 use crate::presignatures::Presignatures;
 use crate::resolve::{KnownPlayers, Resolved};
 use crate::run::{Limits, end_of};
-use crate::sessions::Sessions;
+use crate::sessions::{Replies, Sessions};
 use crate::settings::{Settings, StaticPlayer};
 use crate::tenants::Tenants;
 use crate::vault::Vault;
@@ -293,7 +293,7 @@ impl Inner {
             LinkEvent::Up { peer, process, player } => {
                 tracing::info!(player, peer = %peer.fingerprint(), process = %process, "link up");
                 self.pairs.peer_up(self, &peer, process);
-                self.sessions.peer_up(&peer, process);
+                self.reply(&peer, self.sessions.peer_up(&peer, process));
                 certificates::ask(self, &peer).await;
             }
             LinkEvent::Down { peer, process: _, reason } => {
@@ -304,8 +304,8 @@ impl Inner {
             LinkEvent::Parked { by } => {
                 tracing::info!(peer = %by.fingerprint(), "reached, but the peer does not expect this node yet");
             }
-            LinkEvent::Frame { peer, process: _, bytes } => match Frame::decode(&bytes) {
-                Some(frame) => self.frame(&peer, frame).await,
+            LinkEvent::Frame { peer, process, bytes } => match Frame::decode(&bytes) {
+                Some(frame) => self.frame(&peer, process, frame).await,
                 // Authenticated, so the peer is faulty; but nothing tells which session it meant.
                 None => {
                     count(&self.counters.unreadable_frames);
@@ -315,7 +315,7 @@ impl Inner {
         }
     }
 
-    async fn frame(self: &Arc<Self>, peer: &PlayerKey, frame: Frame) {
+    async fn frame(self: &Arc<Self>, peer: &PlayerKey, process: ProcessId, frame: Frame) {
         match frame {
             Frame::PairWanted { losses } => self.pairs.wanted(self, peer, losses),
             Frame::PairDropped { id } => self.pairs.dropped(peer, &id),
@@ -324,21 +324,22 @@ impl Inner {
             Frame::Certificate(certificate) => certificates::receive(self, &certificate).await,
             Frame::Open(session) if session.operation == Operation::SetUpPair => {
                 self.pairs.invited(self, &session, peer);
-                self.reply(peer, self.sessions.deliver(peer, Frame::Open(session)));
+                self.reply(peer, self.sessions.deliver(peer, process, Frame::Open(session)));
             }
             Frame::End(end) => {
                 self.pairs.ended_at(peer, &end);
-                self.reply(peer, self.sessions.deliver(peer, Frame::End(end)));
+                self.reply(peer, self.sessions.deliver(peer, process, Frame::End(end)));
             }
             Frame::Open(_) | Frame::Round(_) | Frame::Part(_) => {
-                self.reply(peer, self.sessions.deliver(peer, frame));
+                self.reply(peer, self.sessions.deliver(peer, process, frame));
             }
         }
     }
 
-    fn reply(&self, peer: &PlayerKey, reply: Option<Frame>) {
-        if let Some(reply) = reply {
-            let _ = self.links.send(peer, 0, reply.encode());
+    fn reply(&self, peer: &PlayerKey, replies: Replies) {
+        for (order, frame) in replies {
+            // Not connected (any more): said again when the link comes up.
+            let _ = self.links.send(peer, order, frame.to_vec());
         }
     }
 }
