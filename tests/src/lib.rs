@@ -86,9 +86,7 @@ impl Network {
         own_settings: BTreeMap<u16, Settings>,
         knows: Knows,
     ) -> Self {
-        // `RUST_LOG=debug cargo test ...` shows what the nodes log.
-        let filter = tracing_subscriber::EnvFilter::from_default_env();
-        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
+        show_logs();
         let links = MemoryNetwork::new();
         let (members, application) = (BTreeMap::new(), application());
         let mut network = Network { links, application, members, settings, own_settings, seed, knows };
@@ -271,6 +269,13 @@ impl Network {
             answers.into_values().map(|answer| answer.expect("key generation works")).collect();
         assert!(infos.iter().all(|info| *info == infos[0]), "all holders see the same key");
         infos[0].clone()
+    }
+}
+
+/// `RUST_LOG=debug cargo test ...` shows what the nodes log.
+pub fn show_logs() {
+    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_default_env() {
+        let _ = tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init();
     }
 }
 

@@ -26,6 +26,7 @@ mod compute;
 mod derived;
 #[doc(hidden)]
 pub mod fuzzing;
+mod last_words;
 mod linked;
 mod metrics;
 mod node;

@@ -29,7 +29,7 @@ use crate::pairs::Pairs;
 use crate::presignatures::Presignatures;
 use crate::resolve::{KnownPlayers, Resolved};
 use crate::run::{Limits, end_of};
-use crate::sessions::Sessions;
+use crate::sessions::{Replies, Sessions};
 use crate::settings::{Settings, StaticPlayer};
 use crate::tenants::Tenants;
 use crate::vault::Vault;
@@ -296,7 +296,7 @@ impl Inner {
             LinkEvent::Up { peer, process, player } => {
                 tracing::info!(player, peer = %peer.fingerprint(), process = %process, "link up");
                 self.pairs.peer_up(self, &peer, process);
-                self.sessions.peer_up(&peer, process);
+                self.reply(&peer, self.sessions.peer_up(&peer, process));
                 certificates::ask(self, &peer).await;
             }
             LinkEvent::Down { peer, process: _, reason } => {
@@ -343,9 +343,10 @@ impl Inner {
         }
     }
 
-    fn reply(&self, peer: &PlayerKey, reply: Option<Frame>) {
-        if let Some(reply) = reply {
-            let _ = self.links.send(peer, 0, reply.encode());
+    fn reply(&self, peer: &PlayerKey, replies: Replies) {
+        for (order, frame) in replies {
+            // Not connected (any more): said again when the link comes up.
+            let _ = self.links.send(peer, order, frame.to_vec());
         }
     }
 }

@@ -10,13 +10,15 @@ use tokio::time::Instant;
 use tsm_crypto::identity::Fingerprint;
 use tsm_protocols::{Abort, Class, Context, Outgoing, Step};
 use tsm_transport::{Lease, PeerStatus, ProcessId, Route, SendError};
-use tsm_types::{ApplicationId, Difference, ErrorCode, Failure, PlayerIndex, Session, SessionId, SessionTag};
-use zeroize::Zeroizing;
+use tsm_types::{
+    ApplicationId, Difference, ErrorCode, Failure, PlayerIndex, PlayerKey, Session, SessionId, SessionTag,
+};
 
 use crate::compute::Urgency;
+use crate::last_words::Said;
 use crate::node::Inner;
 use crate::parts::{self, Parts};
-use crate::sessions::Inbound;
+use crate::sessions::{Inbound, order_of};
 use crate::wire::{DisputedKey, EndFrame, Frame};
 
 /// How often a session looks at its links while players are missing.
@@ -42,7 +44,9 @@ pub(crate) struct Running {
     limits: Limits,
     opened: Instant,
     /// Everything sent so far, to be sent again when a link comes back.
-    sent: Vec<(PlayerIndex, Zeroizing<Vec<u8>>)>,
+    sent: Vec<(PlayerIndex, Said)>,
+    /// Where in it the messages of the last round begin that others answered.
+    last_round: usize,
     /// Peers that take part, as their frames showed, and the process that each runs in.
     joined: BTreeMap<PlayerIndex, ProcessId>,
     /// Links that broke: when, and why.
@@ -56,6 +60,7 @@ pub(crate) struct Running {
     /// Public keys that two players see differently, this one or others.
     disputed: Vec<DisputedKey>,
     end: Option<EndFrame>,
+    has_result: bool,
     _leases: Vec<Lease>,
 }
 
@@ -93,6 +98,7 @@ impl Running {
             limits,
             opened: Instant::now(),
             sent: Vec::new(),
+            last_round: 0,
             joined: BTreeMap::new(),
             lost: BTreeMap::new(),
             early: BTreeMap::new(),
@@ -100,6 +106,7 @@ impl Running {
             finished: BTreeSet::new(),
             disputed: Vec::new(),
             end: None,
+            has_result: false,
             _leases: leases,
             context,
             session,
@@ -134,7 +141,10 @@ impl Running {
     ) -> Result<T, Failure> {
         for round in 1..=u8::MAX {
             let (send, next) = match step {
-                Step::Continue { send, round } => (send, Ok(round)),
+                Step::Continue { send, round } => {
+                    self.last_round = self.sent.len();
+                    (send, Ok(round))
+                }
                 Step::Done { send, output } => (send, Err(output)),
             };
             self.send_all(phase, round, send)?;
@@ -211,7 +221,10 @@ impl Running {
     /// Ends the session: with a result nothing more is said, with a failure every peer is told why.
     pub(crate) fn finish<T>(mut self, result: Result<T, Failure>) -> Result<T, Failure> {
         self.end = Some(match &result {
-            Ok(_) => self.end_frame(ErrorCode::SessionConflict, Vec::new(), Vec::new()),
+            Ok(_) => {
+                self.has_result = true;
+                self.end_frame(ErrorCode::SessionConflict, Vec::new(), Vec::new())
+            }
             Err(failure) => {
                 let disputed = std::mem::take(&mut self.disputed);
                 let end = EndFrame { disputed, ..end_of(&self.session.id, Some(self.tag), failure) };
@@ -252,7 +265,7 @@ impl Running {
 
     fn send(&mut self, to: PlayerIndex, frame: Vec<u8>) -> Result<(), Failure> {
         let sent = self.node.links.send(self.context.key_of(to), self.order(), frame.clone());
-        self.sent.push((to, Zeroizing::new(frame)));
+        self.sent.push((to, Said::new(frame)));
         match sent {
             // Not connected: it is sent when the link comes up.
             Ok(()) | Err(SendError::NotConnected) => Ok(()),
@@ -264,9 +277,20 @@ impl Running {
         }
     }
 
-    /// All frames of a session travel in order.
     fn order(&self) -> u64 {
-        u64::from_le_bytes(self.tag.0[..8].try_into().expect("eight bytes"))
+        order_of(&self.tag)
+    }
+
+    /// What the peers may still need: they have answered all that came before it.
+    fn last_words(&mut self) -> Vec<(PlayerKey, ProcessId, Vec<Said>)> {
+        let mut frames: BTreeMap<PlayerIndex, Vec<Said>> = BTreeMap::new();
+        for (peer, frame) in self.sent.drain(self.last_round..) {
+            frames.entry(peer).or_default().push(frame);
+        }
+        let to = |(peer, frames): (PlayerIndex, Vec<Said>)| {
+            Some((self.context.key_of(peer).clone(), *self.joined.get(&peer)?, frames))
+        };
+        frames.into_iter().filter_map(to).collect()
     }
 
     /// The next message of this round from one of `awaited`.
@@ -534,7 +558,8 @@ impl Drop for Running {
             self.tell_everybody(&end);
             end
         });
-        self.node.sessions.close(self.tag, end);
+        let last_words = if self.has_result { self.last_words() } else { Vec::new() };
+        self.node.sessions.close(self.tag, end, last_words);
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A caller may come late: frames of a session that was not opened here yet wait, bounded in
 //! number, bytes and time, and are handed over when it is. Frames of a session that has ended get
-//! its end as an answer, so that nobody waits for a player that is gone.
+//! its end as an answer, so that nobody waits for a player that is gone; before it, what that session
+//! said last, in case a link lost it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Mutex;
@@ -11,6 +12,7 @@ use tokio::sync::mpsc;
 use tsm_transport::ProcessId;
 use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey, Session, SessionId, SessionTag};
 
+use crate::last_words::{LastWords, Said};
 use crate::tenants::{Tenants, refusal};
 use crate::waiting::WaitingFrames;
 use crate::wire::{EndFrame, Frame, PartFrame, RoundFrame};
@@ -54,6 +56,7 @@ struct Inner {
     waiting: WaitingFrames,
     ended: HashMap<SessionTag, EndFrame>,
     ended_order: VecDeque<SessionTag>,
+    last_words: LastWords,
 }
 
 /// The live sessions of one peer.
@@ -72,8 +75,13 @@ struct Live {
     received: BTreeMap<PlayerIndex, usize>,
 }
 
-/// What to answer to a frame.
-pub(crate) type Reply = Option<Frame>;
+/// Frames to send, and the order in which they travel.
+pub(crate) type Replies = Vec<(u64, Said)>;
+
+/// All frames of a session travel in order.
+pub(crate) fn order_of(tag: &SessionTag) -> u64 {
+    u64::from_le_bytes(tag.0[..8].try_into().expect("eight bytes"))
+}
 
 impl Sessions {
     pub(crate) fn new(max: usize) -> Self {
@@ -113,10 +121,18 @@ impl Sessions {
         Ok(receiver)
     }
 
-    /// Closes a session and remembers how it ended.
-    pub(crate) fn close(&self, tag: SessionTag, end: EndFrame) {
+    /// Closes a session and remembers how it ended, and what it said last to whom.
+    pub(crate) fn close(
+        &self,
+        tag: SessionTag,
+        end: EndFrame,
+        last_words: Vec<(PlayerKey, ProcessId, Vec<Said>)>,
+    ) {
         let mut inner = self.lock();
         inner.remove(&tag);
+        for (peer, process, frames) in last_words {
+            inner.last_words.keep(&peer, process, tag, frames);
+        }
         if inner.ended.insert(tag, end).is_none() {
             inner.ended_order.push_back(tag);
         }
@@ -133,8 +149,8 @@ impl Sessions {
         inner.live.contains_key(tag) || inner.ended.contains_key(tag)
     }
 
-    /// Takes a frame of a session from the link to `from`.
-    pub(crate) fn deliver(&self, from: &PlayerKey, process: ProcessId, frame: Frame) -> Reply {
+    /// Takes a frame of a session from the link to `from`. Returns what to answer.
+    pub(crate) fn deliver(&self, from: &PlayerKey, process: ProcessId, frame: Frame) -> Replies {
         let mut inner = self.lock();
         let (id, tag) = match &frame {
             Frame::Open(session) => (Some(session.id.clone()), Some(session.tag())),
@@ -146,7 +162,7 @@ impl Sessions {
             | Frame::PairHeld { .. }
             | Frame::CertificateWanted { .. }
             | Frame::Certificate(_) => {
-                return None;
+                return Vec::new();
             }
         };
         // By tag: agreed. By the caller's ID: the same run, seen differently.
@@ -158,20 +174,28 @@ impl Sessions {
             if let Some(player) = live.session.players.index_of(from) {
                 live.deliver(player, process, frame);
             }
-            return None;
+            return Vec::new();
         }
-        if let Some(end) = tag.and_then(|tag| inner.ended.get(&tag)) {
-            return matches!(frame, Frame::Open(_)).then(|| Frame::End(end.clone()));
+        if let Some(tag) = tag
+            && let Some(end) = inner.ended.get(&tag)
+        {
+            if !matches!(frame, Frame::Open(_)) {
+                return Vec::new();
+            }
+            let end = Said::new(Frame::End(end.clone()).encode());
+            return inner.say_again(from, process, Some(tag)).chain([(order_of(&tag), end)]).collect();
         }
         inner.waiting.push(from, process, frame);
-        None
+        Vec::new()
     }
 
-    /// Tells every session with this peer that the link to it came up.
-    pub(crate) fn peer_up(&self, peer: &PlayerKey, process: ProcessId) {
+    /// Tells every session with this peer that the link to it came up. Returns what those that ended
+    /// have to say again.
+    pub(crate) fn peer_up(&self, peer: &PlayerKey, process: ProcessId) -> Replies {
         let mut inner = self.lock();
         inner.waiting.peer_up(peer, process);
         inner.tell_all(peer, |from| Inbound::Up { from, process });
+        inner.say_again(peer, process, None).collect()
     }
 
     /// Tells every session with this peer that the link to it broke.
@@ -183,7 +207,9 @@ impl Sessions {
 
     /// Forgets frames that have waited too long. To be called now and then.
     pub(crate) fn expire(&self) {
-        self.lock().waiting.expire();
+        let mut inner = self.lock();
+        inner.waiting.expire();
+        inner.last_words.expire();
     }
 
     /// Number of running sessions.
@@ -272,6 +298,16 @@ impl Inner {
                 let _ = live.inbox.send(event(player));
             }
         }
+    }
+
+    fn say_again(
+        &self,
+        to: &PlayerKey,
+        process: ProcessId,
+        session: Option<SessionTag>,
+    ) -> impl Iterator<Item = (u64, Said)> + use<> {
+        let words = self.last_words.to(to, process, session);
+        words.into_iter().map(|(tag, frame)| (order_of(&tag), frame))
     }
 
     fn live_with(&self, id: &SessionId, from: &PlayerKey) -> Option<SessionTag> {

@@ -11,7 +11,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long a session may take in all. Callers can only shorten it.
     pub session_timeout: Duration,
-    /// How long a session waits for a player whose link broke in the middle.
+    /// How long a session waits for a player whose link broke in the middle: for one attempt to dial it
+    /// that comes to nothing, 5 s, and another one.
     pub reconnect_grace: Duration,
     /// Sessions that run at the same time; each may hold some hundred kilobytes per player.
     pub max_sessions: usize,
@@ -75,7 +76,7 @@ impl Default for Settings {
         Settings {
             connect_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(60),
-            reconnect_grace: Duration::from_secs(2),
+            reconnect_grace: Duration::from_secs(8),
             max_sessions: 1024,
             outcome_lifetime: Duration::from_secs(600),
             presignatures_per_request: BatchSize::MAX,

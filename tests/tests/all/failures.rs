@@ -1,10 +1,12 @@
 //! Players that are late, silent, gone or restarted, and callers that leave or ask again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout};
 use tsm_crypto::CurveId;
+use tsm_tests::frames::as_it_is;
 use tsm_tests::{Network, application, join};
 use tsm_transport::memory::Delivery;
 use tsm_types::request::{GenerateKey, SessionRequest, SignEcdsa};
@@ -229,6 +231,31 @@ async fn a_link_that_breaks_and_comes_back_does_not_end_a_session() {
     join(&[7; 32], &answers);
 }
 
+/// Even the last one, of a player that has its result and waits for nothing more.
+#[tokio::test(start_paused = true)]
+async fn whichever_message_a_link_loses_when_it_breaks_both_signers_have_their_result() {
+    let network = Arc::new(Network::start(3, 1).await);
+    let key = network.make_key(CurveId::Secp256k1, 1).await;
+    network.sign(&network.session("warm", &[0, 1]), &key.key_id, &[7; 32]).await;
+    // Two openings, two rounds of both.
+    const FRAMES: usize = 6;
+    for lost in 0..FRAMES {
+        let seen = AtomicUsize::new(0);
+        network.links.set_tamper(Box::new(move |frame| {
+            if seen.fetch_add(1, Ordering::Relaxed) == lost { Vec::new() } else { as_it_is(frame) }
+        }));
+        let breaking = async {
+            sleep(Duration::from_secs(1)).await;
+            network.links.disconnect(network.key(1));
+            sleep(Duration::from_millis(100)).await;
+            network.links.reconnect(network.key(1));
+        };
+        let session = network.session(&format!("sign-{lost}"), &[0, 1]);
+        let (answers, ()) = tokio::join!(network.sign(&session, &key.key_id, &[8; 32]), breaking);
+        join(&[8; 32], &answers);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_link_that_does_not_come_back_ends_the_session_promptly_and_names_the_player() {
     let network = Network::start(3, 1).await;
@@ -246,7 +273,7 @@ async fn a_link_that_does_not_come_back_ends_the_session_promptly_and_names_the_
     let failure = answers[&0].as_ref().unwrap_err();
     assert_eq!(failure.code, ErrorCode::LinkLost);
     assert_eq!(failure.players[0].player, PlayerIndex(1));
-    assert!(before.elapsed() < Duration::from_secs(5));
+    assert!(before.elapsed() < Duration::from_secs(11));
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,7 +9,7 @@ use tsm_crypto::{CurveId, IdentityKey};
 use tsm_node::{LinkedNode, LinkedParts, Settings};
 use tsm_storage::{Memory, RecordId, RecordKind};
 use tsm_test_servers::RabbitMq;
-use tsm_tests::{Answers, application, join, open_store};
+use tsm_tests::{Answers, application, join, open_store, show_logs};
 use tsm_transport::broker::Inbox;
 use tsm_transport::broker::amqp::{AmqpBroker, AmqpConfig};
 use tsm_types::request::{GenerateKey, SessionRequest, SignEcdsa};
@@ -36,10 +36,14 @@ pub(crate) struct Net {
 
 impl Net {
     pub(crate) async fn start(server: &RabbitMq) -> Self {
+        show_logs();
         let urls: Vec<String> = PLAYERS.iter().map(|_| server.url(&server.vhost())).collect();
         let hosts = PLAYERS.iter().map(|player| identity(*player).public().fingerprint());
         let hosts: BTreeMap<_, _> = hosts.zip(urls.iter().cloned()).collect();
         let bridge = Bridge::between(&hosts).await;
+        // A link that the broker broke without a trace is found dead after 15 s, and made anew.
+        let connect_timeout = Duration::from_secs(30);
+        let settings = Settings { connect_timeout, ..Settings::default() };
         let (mut nodes, mut stores) = (Vec::new(), Vec::new());
         for (player, url) in PLAYERS.iter().zip(&urls) {
             let store = Memory::new();
@@ -54,7 +58,7 @@ impl Net {
                     broker: Some(Arc::new(AmqpBroker::new(config))),
                     web_roots: Default::default(),
                     store: open_store(*player, &store).await,
-                    settings: Settings::default(),
+                    settings: settings.clone(),
                 })
                 .unwrap(),
             );
@@ -77,8 +81,8 @@ impl Net {
                 .map(|player| (PlayerIndex(*player), identity(*player).public().clone()))
                 .collect(),
             dynamic_addresses: BTreeMap::new(),
-            connect_timeout: Some(Duration::from_secs(20)),
-            session_timeout: Some(Duration::from_secs(40)),
+            connect_timeout: None,
+            session_timeout: None,
         }
     }
 
