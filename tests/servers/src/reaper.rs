@@ -14,7 +14,7 @@ const SCRIPT: &str = r#"
 $list"; done
     echo "$list" | while read -r verb group folder; do
         case "$verb" in
-            kill) grep -q "$folder" "/proc/$group/environ" 2>/dev/null && kill -9 -- "-$group" ;;
+            kill) grep -q "$folder" "/proc/$group/environ" 2>/dev/null && kill -9 "-$group" ;;
             remove) case "$folder" in */tsm-server-*) rm -rf --one-file-system "$folder" ;; esac ;;
         esac
     done
@@ -41,4 +41,40 @@ fn tell(what: &str) {
         Mutex::new(shell.spawn().expect("there is a shell"))
     });
     writeln!(reaper.lock().unwrap().stdin.as_mut().unwrap(), "{what}").unwrap();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn what_was_started_ends_with_the_tests() {
+        let this = std::env::current_exe().unwrap();
+        let leaves = ["--exact", "reaper::tests::leaves_a_server", "--ignored", "--nocapture"];
+        let output = Command::new(this).args(leaves).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let process = said.lines().find_map(|line| line.strip_prefix("server ")).expect(&said);
+        let process = Path::new("/proc").join(process);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // A process that has ended may wait for somebody to ask how; it has no program then.
+        while std::fs::read_link(process.join("exe")).is_ok() {
+            assert!(Instant::now() < deadline, "it still runs");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    #[test]
+    #[ignore = "run by the test above"]
+    #[allow(clippy::print_stdout, reason = "that is how the test above hears of it")]
+    fn leaves_a_server() {
+        let folder = folder();
+        let mut server = Command::new("sleep");
+        server.arg("600").env("HOME", folder.path()).process_group(0);
+        let server = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        kills(server.id(), folder.path());
+        println!("server {}", server.id());
+        // As a shared server: nobody stops it.
+        std::mem::forget(folder);
+    }
 }
