@@ -9,8 +9,11 @@ use std::sync::Mutex;
 
 use tokio::sync::mpsc;
 use tsm_transport::ProcessId;
-use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey, Session, SessionId, SessionTag};
+use tsm_types::{
+    ApplicationId, ErrorCode, Failure, Operation, PlayerIndex, PlayerKey, Session, SessionId, SessionTag,
+};
 
+use crate::run::end_of;
 use crate::tenants::{Tenants, refusal};
 use crate::waiting::WaitingFrames;
 use crate::wire::{EndFrame, Frame, PartFrame, RoundFrame};
@@ -54,6 +57,17 @@ struct Inner {
     waiting: WaitingFrames,
     ended: HashMap<SessionTag, EndFrame>,
     ended_order: VecDeque<SessionTag>,
+    /// No more sessions are opened here.
+    draining: bool,
+    /// Whose links stand, and which of these peers said that they take no more sessions.
+    up: HashMap<PlayerKey, Opens>,
+}
+
+/// Whether a peer takes new sessions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opens {
+    Sessions,
+    Nothing,
 }
 
 /// The live sessions of one peer.
@@ -93,6 +107,9 @@ impl Sessions {
         let tag = session.tag();
         let mut inner = self.lock();
         if let Some(application) = application {
+            if inner.draining {
+                return Err(stopping());
+            }
             inner.within_limits(self.max, session, me, application, tenants)?;
         }
         if inner.live.contains_key(&tag) || inner.ended.contains_key(&tag) {
@@ -105,7 +122,13 @@ impl Sessions {
         let application = application.cloned();
         let mut live = Live { session: session.clone(), application, inbox, received: BTreeMap::new() };
         for (player, key) in session.players.iter() {
-            for frame in inner.waiting.take(key, session, &tag) {
+            let early = inner.waiting.take(key, session, &tag);
+            // What it opened before it began to stop it also ends.
+            if early.is_empty() && inner.up.get(key) == Some(&Opens::Nothing) && is_asked_for(session) {
+                let detail = format!("player {player} is stopping and takes no new sessions");
+                return Err(Failure::new(ErrorCode::PlayerStopping, detail).about(player, "is stopping"));
+            }
+            for frame in early {
                 live.deliver(player, frame);
             }
         }
@@ -145,7 +168,8 @@ impl Sessions {
             | Frame::PairDropped { .. }
             | Frame::PairHeld { .. }
             | Frame::CertificateWanted { .. }
-            | Frame::Certificate(_) => {
+            | Frame::Certificate(_)
+            | Frame::Stopping => {
                 return None;
             }
         };
@@ -163,17 +187,55 @@ impl Sessions {
         if let Some(end) = tag.and_then(|tag| inner.ended.get(&tag)) {
             return matches!(frame, Frame::Open(_)).then(|| Frame::End(end.clone()));
         }
+        if inner.draining
+            && let Some(refused) = refused_open(&frame)
+        {
+            return Some(refused);
+        }
         inner.waiting.push(from, frame);
         None
     }
 
+    /// From now on callers and peers open no sessions here; those that run go on. Returns what to answer
+    /// to the peers whose sessions wait for a caller of this node.
+    pub(crate) fn drain(&self) -> Vec<(PlayerKey, Frame)> {
+        let mut inner = self.lock();
+        inner.draining = true;
+        let waiting = inner.waiting.take_all().into_iter();
+        waiting.filter_map(|(peer, frame)| Some((peer, refused_open(&frame)?))).collect()
+    }
+
+    /// Whether sessions are refused.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.lock().draining
+    }
+
+    /// The peers whose links stand.
+    pub(crate) fn peers(&self) -> Vec<PlayerKey> {
+        self.lock().up.keys().cloned().collect()
+    }
+
+    /// A peer takes no more sessions, for as long as the link to it stands.
+    pub(crate) fn peer_stops(&self, peer: &PlayerKey) {
+        if let Some(opens) = self.lock().up.get_mut(peer) {
+            *opens = Opens::Nothing;
+        }
+    }
+
+    /// Whether this peer takes no more sessions.
+    pub(crate) fn is_stopping(&self, peer: &PlayerKey) -> bool {
+        self.lock().up.get(peer) == Some(&Opens::Nothing)
+    }
+
     /// Tells every session with this peer that the link to it came up.
     pub(crate) fn peer_up(&self, peer: &PlayerKey, process: ProcessId) {
+        self.lock().up.insert(peer.clone(), Opens::Sessions);
         self.tell_all(peer, |from| Inbound::Up { from, process });
     }
 
     /// Tells every session with this peer that the link to it broke.
     pub(crate) fn peer_down(&self, peer: &PlayerKey, reason: &str) {
+        self.lock().up.remove(peer);
         self.tell_all(peer, |from| Inbound::Down { from, reason: reason.to_owned() });
     }
 
@@ -295,8 +357,29 @@ impl Live {
             | Frame::PairDropped { .. }
             | Frame::PairHeld { .. }
             | Frame::CertificateWanted { .. }
-            | Frame::Certificate(_) => return,
+            | Frame::Certificate(_)
+            | Frame::Stopping => return,
         };
         let _ = self.inbox.send(inbound);
+    }
+}
+
+/// What the caller of a stopping node is told.
+pub(crate) fn stopping() -> Failure {
+    Failure::new(ErrorCode::NodeStopping, "this node is stopping and takes no new sessions")
+}
+
+/// Whether a caller asked for the session. Set-ups of pairs are part of sessions that run already.
+fn is_asked_for(session: &Session) -> bool {
+    session.operation != Operation::SetUpPair
+}
+
+/// The answer of a stopping node to a peer that opens a session.
+fn refused_open(frame: &Frame) -> Option<Frame> {
+    match frame {
+        Frame::Open(session) if is_asked_for(session) => {
+            Some(Frame::End(end_of(&session.id, Some(session.tag()), &stopping())))
+        }
+        _ => None,
     }
 }

@@ -30,7 +30,7 @@ use tsm_crypto::identity::Fingerprint;
 
 pub use self::message::MAX_MESSAGE_BYTES;
 pub use self::multiplexer::BrokerCounts;
-pub(crate) use self::multiplexer::Multiplexer;
+pub(crate) use self::multiplexer::{Multiplexer, Reads};
 
 /// The port to a message broker: inboxes that anybody may put messages into.
 ///
