@@ -218,6 +218,8 @@ pub struct SessionLimits {
     pub connect_timeout: Duration,
     /// How long a session may take in all.
     pub session_timeout: Duration,
+    /// How long running sessions may still take once the node is asked to stop.
+    pub drain_timeout: Duration,
     /// Most sessions at a time, over all applications.
     pub max_sessions: usize,
     /// How long an outcome is kept for a caller who lost the reply.
@@ -248,6 +250,7 @@ impl SessionLimits {
         Settings {
             connect_timeout: self.connect_timeout,
             session_timeout: self.session_timeout,
+            drain_timeout: self.drain_timeout,
             max_sessions: self.max_sessions,
             outcome_lifetime: self.outcome_lifetime,
             reject_conflicting_dynamic_keys: self.reject_conflicting_dynamic_keys,

@@ -302,6 +302,7 @@ fn session(document: &Document, problems: &mut Problems) -> Option<SessionLimits
     let limits = SessionLimits {
         connect_timeout: section.duration("ConnectTimeout")?,
         session_timeout: section.duration("SessionTimeout")?,
+        drain_timeout: section.duration("DrainTimeout")?,
         max_sessions: section.integer("MaxSessions")?,
         outcome_lifetime: section.duration("OutcomeLifetime")?,
         reject_conflicting_dynamic_keys: section.flag("RejectConflictingDynamicKeys")?,

@@ -443,6 +443,13 @@ pub(super) static SECTIONS: &[Section] = &[
                 "How long a session may take in all. At least `ConnectTimeout`.",
             ),
             default(
+                "DrainTimeout",
+                Kind::Duration { min: Duration::ZERO, max: HOUR },
+                "25s",
+                "How long the sessions that run may still take once the node is asked to stop; new ones are refused. \
+                 `0s` ends them at once.",
+            ),
+            default(
                 "MaxSessions",
                 Kind::Integer { min: 1, max: 100_000 },
                 "1024",

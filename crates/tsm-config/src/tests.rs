@@ -79,6 +79,7 @@ ChainCode = true
 [Session]
 ConnectTimeout = "5s"
 SessionTimeout = "1m30s"
+DrainTimeout = "3s"
 MaxSessions = 20
 OutcomeLifetime = "1h"
 RejectConflictingDynamicKeys = true

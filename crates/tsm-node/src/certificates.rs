@@ -150,7 +150,10 @@ async fn chase_any(node: &Arc<Inner>, digests: &[Digest], peers: &[PlayerKey], p
         for key in peers {
             ask(node, key).await;
         }
-        let _ = tokio::time::timeout_at(deadline.min(Instant::now() + ASK_AGAIN), activated).await;
+        let awaited = tokio::time::timeout_at(deadline.min(Instant::now() + ASK_AGAIN), activated);
+        if node.stopping.run_until_cancelled(awaited).await.is_none() {
+            return false;
+        }
     }
 }
 

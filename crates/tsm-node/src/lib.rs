@@ -51,7 +51,7 @@ mod wire;
 pub use compute::Compute;
 pub use linked::{LinkedNode, LinkedParts};
 pub use metrics::Metrics;
-pub use node::{Node, NodeParts};
+pub use node::{Node, NodeParts, PlayerWay, Ways};
 pub use settings::{Features, Settings, StaticPlayer, TenantLimits};
 pub use tsm_transport::Limits as LinkLimits;
 pub use tsm_transport::LinkCounts;

@@ -92,6 +92,11 @@ impl LinkedNode {
         self.links.local_addrs()
     }
 
+    /// Refuses new sessions and waits for those that run: [`Node::drain`].
+    pub async fn drain(&self) {
+        self.node.drain().await;
+    }
+
     /// Ends all sessions, telling callers and players why, and frees port and database.
     pub async fn stop(self) {
         self.node.stop().await;

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
-use tsm_transport::{Lease, LinkEvent, Links, ProcessId};
+use tsm_transport::{Lease, LinkEvent, Links, PeerStatus, ProcessId, Route};
 use tsm_types::presignatures::{
     GeneratePresignatures, PresignatureSet, Presigned, SignWithPresignature, SignedWithPresignature,
 };
@@ -29,7 +29,7 @@ use crate::pairs::Pairs;
 use crate::presignatures::Presignatures;
 use crate::resolve::{KnownPlayers, Resolved};
 use crate::run::{Limits, end_of};
-use crate::sessions::{Replies, Sessions};
+use crate::sessions::{Replies, Sessions, stopping};
 use crate::settings::{Settings, StaticPlayer};
 use crate::tenants::Tenants;
 use crate::vault::Vault;
@@ -38,6 +38,9 @@ use crate::{certificates, operations};
 
 /// How often what is kept for a time is looked through for what is too old.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+
+/// How often a stopping node looks for players that wait to be let in, to tell them.
+const LOOK_AT_STRANGERS: Duration = Duration::from_millis(250);
 
 /// What a node is made of.
 pub struct NodeParts {
@@ -81,6 +84,8 @@ pub(crate) struct Inner {
     pub derived: DerivedKeys,
     pub stopping: CancellationToken,
     pub tasks: TaskTracker,
+    /// What callers asked for.
+    pub runs: TaskTracker,
     /// Told when a provisional key became active.
     pub activated: Notify,
     /// Of static players, who are always expected where links are kept.
@@ -122,6 +127,7 @@ impl Node {
             certificate_frames: Spent::default(),
             stopping: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            runs: TaskTracker::new(),
             activated: Notify::new(),
             _leases: leases,
         });
@@ -136,13 +142,13 @@ impl Node {
         request: GenerateKey,
     ) -> Result<KeyInfo, Failure> {
         let counted = Counted::begin(&self.0, "ecdsa.generate_key");
-        counted.end(operations::generate_key::run(&self.0, application, request).await)
+        counted.end(self.within(operations::generate_key::run(&self.0, application, request)).await)
     }
 
     /// Makes this node's part of a signature.
     pub async fn sign(&self, application: &ApplicationId, request: SignEcdsa) -> Result<Signed, Failure> {
         let counted = Counted::begin(&self.0, "ecdsa.sign");
-        counted.end(operations::sign::run(&self.0, application, request).await)
+        counted.end(self.within(operations::sign::run(&self.0, application, request)).await)
     }
 
     /// Makes presignatures, in the memory of this process and of every other signer's.
@@ -152,7 +158,7 @@ impl Node {
         request: GeneratePresignatures,
     ) -> Result<Presigned, Failure> {
         let counted = Counted::begin(&self.0, "ecdsa.generate_presignatures");
-        counted.end(operations::presignatures::generate(&self.0, application, request).await)
+        counted.end(self.within(operations::presignatures::generate(&self.0, application, request)).await)
     }
 
     /// Makes this node's part of a signature from a presignature, without a word to other nodes. The
@@ -163,7 +169,7 @@ impl Node {
         request: SignWithPresignature,
     ) -> Result<SignedWithPresignature, Failure> {
         let counted = Counted::begin(&self.0, "ecdsa.sign_with_presignature");
-        counted.end(operations::presignatures::sign(&self.0, application, request).await)
+        counted.end(self.within(operations::presignatures::sign(&self.0, application, request)).await)
     }
 
     /// Unused presignatures of a key that this process holds, by signer set.
@@ -172,7 +178,7 @@ impl Node {
         application: &ApplicationId,
         key_id: &KeyId,
     ) -> Result<Vec<PresignatureSet>, Failure> {
-        operations::presignatures::count(&self.0, application, key_id).await
+        self.within(operations::presignatures::count(&self.0, application, key_id)).await
     }
 
     /// Deletes the presignatures of a key that this process holds; returns how many were unused.
@@ -181,7 +187,7 @@ impl Node {
         application: &ApplicationId,
         key_id: &KeyId,
     ) -> Result<u64, Failure> {
-        operations::presignatures::delete(&self.0, application, key_id).await
+        self.within(operations::presignatures::delete(&self.0, application, key_id)).await
     }
 
     /// What is public of a key, with the public key at this path.
@@ -191,7 +197,7 @@ impl Node {
         key_id: &KeyId,
         path: &DerivationPath,
     ) -> Result<KeyInfo, Failure> {
-        operations::keys::public_key(&self.0, application, key_id, path).await
+        self.within(operations::keys::public_key(&self.0, application, key_id, path)).await
     }
 
     /// The chain code at this path. With the public key it shows all keys below.
@@ -201,17 +207,26 @@ impl Node {
         key_id: &KeyId,
         path: &DerivationPath,
     ) -> Result<ChainCode, Failure> {
-        operations::keys::chain_code(&self.0, application, key_id, path).await
+        self.within(operations::keys::chain_code(&self.0, application, key_id, path)).await
     }
 
     /// IDs of the application's keys of which this node holds a share, in ascending order.
     pub async fn list_keys(&self, application: &ApplicationId) -> Result<Vec<KeyId>, Failure> {
-        operations::keys::list(&self.0, application).await
+        self.within(operations::keys::list(&self.0, application)).await
     }
 
     /// Deletes this node's share of a key, for ever.
     pub async fn delete_key_share(&self, application: &ApplicationId, key_id: &KeyId) -> Result<(), Failure> {
-        operations::keys::delete(&self.0, application, key_id).await
+        self.within(operations::keys::delete(&self.0, application, key_id)).await
+    }
+
+    /// Refuses what comes when all is being ended; what came before has its store until it has ended, too.
+    async fn within<T>(&self, call: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let _call = self.0.tasks.token();
+        if self.0.stopping.is_cancelled() {
+            return Err(stopping());
+        }
+        call.await
     }
 
     /// Index of the node's player.
@@ -224,9 +239,39 @@ impl Node {
         &self.0.known.my_key
     }
 
-    /// Why the node takes no sessions now; empty when it does.
-    pub fn not_ready(&self) -> Vec<String> {
-        if self.0.stopping.is_cancelled() { vec!["the node is shutting down".to_owned()] } else { Vec::new() }
+    /// Why the node takes no sessions now, one sentence each; empty when it does.
+    ///
+    /// Asks the database, which may take up to two seconds.
+    pub async fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.0.sessions.is_draining() {
+            let running = self.running_sessions();
+            reasons.push(format!("the node is stopping: it takes no new sessions; {running} still run"));
+            // It may be closed by now.
+            return reasons;
+        }
+        reasons.extend(self.0.vault.trouble().await);
+        reasons.extend(self.0.links.trouble().filter(|trouble| trouble.cuts_off).map(|trouble| trouble.what));
+        reasons
+    }
+
+    /// What is known of the ways to the configured players, and of what else may keep single sessions
+    /// from working. Not a reason to take no sessions.
+    pub fn ways(&self) -> Ways {
+        let configured = self.0.known.configured.iter().filter(|(index, _)| **index != self.player());
+        let player = |(index, player): (&PlayerIndex, &StaticPlayer)| {
+            let key = player.public_key.as_ref()?;
+            let status = self.0.links.status(key);
+            let connected = matches!(status, PeerStatus::Up { .. });
+            let stopping = self.0.sessions.is_stopping(key);
+            let status =
+                if stopping { "stopping: it takes no new sessions".to_owned() } else { status.to_string() };
+            Some(PlayerWay { player: *index, connected, stopping, status })
+        };
+        Ways {
+            players: configured.filter_map(player).collect(),
+            trouble: self.0.links.trouble().map(|trouble| trouble.what),
+        }
     }
 
     /// Number of running sessions.
@@ -239,12 +284,46 @@ impl Node {
         Metrics::of(&self.0)
     }
 
+    /// From now on refuses sessions, of callers and of peers, with the reason; returns when those that run
+    /// have ended, or `drain_timeout` of the settings is over. Calls that need no session still work.
+    ///
+    /// Dropped, it waits no longer; sessions stay refused.
+    pub async fn drain(&self) {
+        let inner = &self.0;
+        inner.refuse_sessions();
+        for peer in inner.sessions.peers() {
+            inner.tell_stopping(&peer);
+        }
+        inner.runs.close();
+        let tell_strangers = async {
+            let mut leases = Vec::new();
+            loop {
+                // They find out when their link is up, as all others do.
+                let strangers = inner.links.strangers().into_iter();
+                leases.extend(strangers.map(|stranger| inner.links.expect(&stranger.key, Route::Wait)));
+                tokio::time::sleep(LOOK_AT_STRANGERS).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = inner.runs.wait() => {}
+            () = tokio::time::sleep(inner.settings.drain_timeout) => {
+                let running = self.running_sessions();
+                tracing::warn!(running, "sessions still run at the end of [Session] DrainTimeout; they are ended");
+            }
+            () = tell_strangers => {}
+        }
+    }
+
     /// Ends all sessions, telling every player why, waits until nothing runs any more, and frees the
     /// database. The links are their owner's to stop, after this.
     pub async fn stop(&self) {
+        self.0.refuse_sessions();
         self.0.stopping.cancel();
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
+        for tasks in [&self.0.runs, &self.0.tasks] {
+            tasks.close();
+            tasks.wait().await;
+        }
         self.0.vault.close().await;
     }
 }
@@ -291,12 +370,27 @@ impl Inner {
         }
     }
 
+    /// From now on; also those that peers have opened and that wait for a caller of this node.
+    fn refuse_sessions(&self) {
+        for (peer, end) in self.sessions.drain() {
+            let _ = self.links.send(&peer, 0, end.encode());
+        }
+    }
+
+    fn tell_stopping(&self, peer: &PlayerKey) {
+        // Who is not connected is told when it is.
+        let _ = self.links.send(peer, 0, Frame::Stopping.encode());
+    }
+
     async fn event(self: &Arc<Self>, event: LinkEvent) {
         match event {
             LinkEvent::Up { peer, process, player } => {
                 tracing::info!(player, peer = %peer.fingerprint(), process = %process, "link up");
                 self.pairs.peer_up(self, &peer, process);
                 self.reply(&peer, self.sessions.peer_up(&peer, process));
+                if self.sessions.is_draining() {
+                    self.tell_stopping(&peer);
+                }
                 certificates::ask(self, &peer).await;
             }
             LinkEvent::Down { peer, process: _, reason } => {
@@ -329,6 +423,10 @@ impl Inner {
             Frame::Certificate(certificate) => {
                 certificates::frame(self, peer, AboutCertificate::Complete(certificate)).await;
             }
+            Frame::Stopping => {
+                tracing::info!(peer = %peer.fingerprint(), "the peer is stopping");
+                self.sessions.peer_stops(peer);
+            }
             Frame::Open(session) if session.operation == Operation::SetUpPair => {
                 self.pairs.invited(self, &session, peer);
                 self.reply(peer, self.sessions.deliver(peer, process, Frame::Open(session)));
@@ -349,6 +447,28 @@ impl Inner {
             let _ = self.links.send(peer, order, frame.to_vec());
         }
     }
+}
+
+/// What is known of the ways to other players.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ways {
+    /// The configured players, in their order.
+    pub players: Vec<PlayerWay>,
+    /// What is wrong with the message broker, if there is one.
+    pub trouble: Option<String>,
+}
+
+/// The way to a configured player.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlayerWay {
+    /// Which.
+    pub player: PlayerIndex,
+    /// Whether frames flow.
+    pub connected: bool,
+    /// Whether it said that it takes no new sessions.
+    pub stopping: bool,
+    /// The same and more, in words.
+    pub status: String,
 }
 
 /// Configured players are expected all the time, and dialled by the lower index.

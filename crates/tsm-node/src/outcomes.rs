@@ -128,7 +128,7 @@ impl Outcomes {
         // A runtime that is ending drops the task at once, and that takes the lock.
         drop(runs);
         let keep = Keep { node: node.clone(), place: Some(place) };
-        node.tasks.spawn(async move {
+        node.runs.spawn(async move {
             let _keep = keep;
             let result = tokio::select! {
                 biased;

@@ -412,10 +412,18 @@ impl Running {
                 if *player == self.context.me() { "this node".to_owned() } else { format!("player {player}") }
             })
             .collect();
-        let mut detail = format!("player {from} ended the session: {}", code.title());
-        if !named.is_empty() {
-            detail += &format!(" It names {}.", named.join(", "));
-        }
+        let mut detail = match code {
+            ErrorCode::PlayerStopping if named.is_empty() => {
+                format!("player {from} is stopping and does not run this session.")
+            }
+            ErrorCode::PlayerStopping => {
+                format!("player {from} ended the session, since {} is stopping.", named.join(", "))
+            }
+            code if named.is_empty() => format!("player {from} ended the session: {}", code.title()),
+            code => {
+                format!("player {from} ended the session: {} It names {}.", code.title(), named.join(", "))
+            }
+        };
         if !end.fields.is_empty() {
             detail += &format!(" Fields: {}.", end.fields.join(", "));
         }

@@ -10,9 +10,12 @@ use std::sync::Mutex;
 
 use tokio::sync::mpsc;
 use tsm_transport::ProcessId;
-use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey, Session, SessionId, SessionTag};
+use tsm_types::{
+    ApplicationId, ErrorCode, Failure, Operation, PlayerIndex, PlayerKey, Session, SessionId, SessionTag,
+};
 
 use crate::last_words::{LastWords, Said};
+use crate::run::end_of;
 use crate::tenants::{Tenants, refusal};
 use crate::waiting::WaitingFrames;
 use crate::wire::{EndFrame, Frame, PartFrame, RoundFrame};
@@ -57,6 +60,17 @@ struct Inner {
     ended: HashMap<SessionTag, EndFrame>,
     ended_order: VecDeque<SessionTag>,
     last_words: LastWords,
+    /// No more sessions are opened here.
+    draining: bool,
+    /// Whose links stand, and which of these peers said that they take no more sessions.
+    up: HashMap<PlayerKey, Opens>,
+}
+
+/// Whether a peer takes new sessions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opens {
+    Sessions,
+    Nothing,
 }
 
 /// The live sessions of one peer.
@@ -101,6 +115,9 @@ impl Sessions {
         let tag = session.tag();
         let mut inner = self.lock();
         if let Some(application) = application {
+            if inner.draining {
+                return Err(stopping());
+            }
             inner.within_limits(self.max, session, me, application, tenants)?;
         }
         if inner.live.contains_key(&tag) || inner.ended.contains_key(&tag) {
@@ -113,7 +130,13 @@ impl Sessions {
         let application = application.cloned();
         let mut live = Live { session: session.clone(), application, inbox, received: BTreeMap::new() };
         for (player, key) in session.players.iter() {
-            for (process, frame) in inner.waiting.take(key, session, &tag) {
+            let early = inner.waiting.take(key, session, &tag);
+            // What it opened before it began to stop it also ends.
+            if early.is_empty() && inner.up.get(key) == Some(&Opens::Nothing) && is_asked_for(session) {
+                let detail = format!("player {player} is stopping and takes no new sessions");
+                return Err(Failure::new(ErrorCode::PlayerStopping, detail).about(player, "is stopping"));
+            }
+            for (process, frame) in early {
                 live.deliver(player, process, frame);
             }
         }
@@ -161,7 +184,8 @@ impl Sessions {
             | Frame::PairDropped { .. }
             | Frame::PairHeld { .. }
             | Frame::CertificateWanted { .. }
-            | Frame::Certificate(_) => {
+            | Frame::Certificate(_)
+            | Frame::Stopping => {
                 return Vec::new();
             }
         };
@@ -185,14 +209,51 @@ impl Sessions {
             let end = Said::new(Frame::End(end.clone()).encode());
             return inner.say_again(from, process, Some(tag)).chain([(order_of(&tag), end)]).collect();
         }
+        if inner.draining
+            && let Some(refused) = refused_open(&frame)
+        {
+            return vec![(0, Said::new(refused.encode()))];
+        }
         inner.waiting.push(from, process, frame);
         Vec::new()
+    }
+
+    /// From now on callers and peers open no sessions here; those that run go on. Returns what to answer
+    /// to the peers whose sessions wait for a caller of this node.
+    pub(crate) fn drain(&self) -> Vec<(PlayerKey, Frame)> {
+        let mut inner = self.lock();
+        inner.draining = true;
+        let waiting = inner.waiting.take_all().into_iter();
+        waiting.filter_map(|(peer, frame)| Some((peer, refused_open(&frame)?))).collect()
+    }
+
+    /// Whether sessions are refused.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.lock().draining
+    }
+
+    /// The peers whose links stand.
+    pub(crate) fn peers(&self) -> Vec<PlayerKey> {
+        self.lock().up.keys().cloned().collect()
+    }
+
+    /// A peer takes no more sessions, for as long as the link to it stands.
+    pub(crate) fn peer_stops(&self, peer: &PlayerKey) {
+        if let Some(opens) = self.lock().up.get_mut(peer) {
+            *opens = Opens::Nothing;
+        }
+    }
+
+    /// Whether this peer takes no more sessions.
+    pub(crate) fn is_stopping(&self, peer: &PlayerKey) -> bool {
+        self.lock().up.get(peer) == Some(&Opens::Nothing)
     }
 
     /// Tells every session with this peer that the link to it came up. Returns what those that ended
     /// have to say again.
     pub(crate) fn peer_up(&self, peer: &PlayerKey, process: ProcessId) -> Replies {
         let mut inner = self.lock();
+        inner.up.insert(peer.clone(), Opens::Sessions);
         inner.waiting.peer_up(peer, process);
         inner.tell_all(peer, |from| Inbound::Up { from, process });
         inner.say_again(peer, process, None).collect()
@@ -201,6 +262,7 @@ impl Sessions {
     /// Tells every session with this peer that the link to it broke.
     pub(crate) fn peer_down(&self, peer: &PlayerKey, reason: &str) {
         let mut inner = self.lock();
+        inner.up.remove(peer);
         inner.waiting.peer_down(peer);
         inner.tell_all(peer, |from| Inbound::Down { from, reason: reason.to_owned() });
     }
@@ -334,8 +396,29 @@ impl Live {
             | Frame::PairDropped { .. }
             | Frame::PairHeld { .. }
             | Frame::CertificateWanted { .. }
-            | Frame::Certificate(_) => return,
+            | Frame::Certificate(_)
+            | Frame::Stopping => return,
         };
         let _ = self.inbox.send(inbound);
+    }
+}
+
+/// What the caller of a stopping node is told.
+pub(crate) fn stopping() -> Failure {
+    Failure::new(ErrorCode::NodeStopping, "this node is stopping and takes no new sessions")
+}
+
+/// Whether a caller asked for the session. Set-ups of pairs are part of sessions that run already.
+fn is_asked_for(session: &Session) -> bool {
+    session.operation != Operation::SetUpPair
+}
+
+/// The answer of a stopping node to a peer that opens a session.
+fn refused_open(frame: &Frame) -> Option<Frame> {
+    match frame {
+        Frame::Open(session) if is_asked_for(session) => {
+            Some(Frame::End(end_of(&session.id, Some(session.tag()), &stopping())))
+        }
+        _ => None,
     }
 }

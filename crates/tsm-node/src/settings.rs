@@ -11,6 +11,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long a session may take in all. Callers can only shorten it.
     pub session_timeout: Duration,
+    /// How long running sessions may still take once the node is asked to stop.
+    pub drain_timeout: Duration,
     /// How long a session waits for a player whose link broke in the middle: for one attempt to dial it
     /// that comes to nothing, 5 s, and another one.
     pub reconnect_grace: Duration,
@@ -76,6 +78,8 @@ impl Default for Settings {
         Settings {
             connect_timeout: Duration::from_secs(10),
             session_timeout: Duration::from_secs(60),
+            // Ends within the 30 s that orchestrators commonly give a process that is to stop.
+            drain_timeout: Duration::from_secs(25),
             reconnect_grace: Duration::from_secs(8),
             max_sessions: 1024,
             outcome_lifetime: Duration::from_secs(600),

@@ -20,6 +20,9 @@ use crate::provisional::{Digest, Provisional};
 /// Provisional records are found by the digest of their certificate, whoever asks.
 const ALL_APPLICATIONS: &str = "*";
 
+/// How long the store may take to show that it works.
+const LONGEST_ANSWER: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Version of [`KeyRecord`], its first byte.
 const KEY_RECORD_VERSION: u8 = 1;
 
@@ -328,6 +331,20 @@ impl Vault {
     /// Frees the database. Nothing may be asked afterwards.
     pub(crate) async fn close(&self) {
         self.store.close().await;
+    }
+
+    /// Whether the store answers, and if not why.
+    pub(crate) async fn trouble(&self) -> Option<String> {
+        // Takes what never is there: so it waits for the right to write, as making a key would.
+        let nothing = RecordId::new(RecordKind::KeyShare, "", "");
+        match tokio::time::timeout(LONGEST_ANSWER, self.store.take(&nothing)).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the database cannot be used");
+                Some("the database cannot be used; the node's log says why".to_owned())
+            }
+            Err(_) => Some(format!("the database did not answer within {LONGEST_ANSWER:?}")),
+        }
     }
 
     async fn read(&self, id: &RecordId) -> Result<Option<KeyRecord>, Failure> {

@@ -77,6 +77,15 @@ impl WaitingFrames {
         self.change(peer, |waiting| waiting.linked = false);
     }
 
+    /// All that wait, taken out.
+    pub(crate) fn take_all(&mut self) -> Vec<(PlayerKey, Frame)> {
+        let peers = std::mem::take(self).peers;
+        let of_peer = |(key, waiting): (PlayerKey, Waiting)| {
+            waiting.frames.into_iter().map(move |(_, frame)| (key.clone(), frame))
+        };
+        peers.into_iter().flat_map(of_peer).collect()
+    }
+
     /// Number of frames that wait.
     pub(crate) fn len(&self) -> usize {
         self.peers.values().map(|waiting| waiting.frames.len()).sum()
@@ -141,7 +150,8 @@ impl Waiting {
             | Frame::PairDropped { .. }
             | Frame::PairHeld { .. }
             | Frame::CertificateWanted { .. }
-            | Frame::Certificate(_) => false,
+            | Frame::Certificate(_)
+            | Frame::Stopping => false,
         };
         let (taken, kept): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.frames).into_iter().partition(|(_, frame)| belongs(frame));
@@ -182,7 +192,8 @@ fn frame_bytes(frame: &Frame) -> usize {
         | Frame::PairDropped { .. }
         | Frame::PairHeld { .. }
         | Frame::CertificateWanted { .. }
-        | Frame::Certificate(_) => SMALL,
+        | Frame::Certificate(_)
+        | Frame::Stopping => SMALL,
     }
 }
 

@@ -48,6 +48,8 @@ pub(crate) enum Frame {
     },
     /// A piece of a protocol message that is too long for one frame.
     Part(PartFrame),
+    /// "I am stopping: open no more sessions with me." Good for as long as the link stands.
+    Stopping,
 }
 
 /// A protocol message. Its tag says for which session, so an equal tag is also agreement.
@@ -286,6 +288,7 @@ pub(crate) mod tests {
                     body: vec![1, 2, 3],
                 }),
             ),
+            ("stopping", Frame::Stopping),
         ]
     }
 
@@ -307,7 +310,7 @@ pub(crate) mod tests {
             }
             assert!(Frame::decode(&[&bytes[..], &[0]].concat()).is_none(), "{name}");
         }
-        assert!(Frame::decode(&[8]).is_none(), "no such variant");
+        assert!(Frame::decode(&[10]).is_none(), "no such variant");
     }
 
     #[test]

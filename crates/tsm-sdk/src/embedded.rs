@@ -25,12 +25,13 @@ pub use tsm_storage::StoreError;
 
 /// A node that runs in this process, on the tokio runtime in which it was started.
 ///
-/// Dropping it stops it as [`stop`](Self::stop) does, without waiting for the end.
+/// Dropping it ends its sessions at once, without waiting for the end; [`stop`](Self::stop) lets them end.
 pub struct EmbeddedNode {
     in_process: Arc<InProcess>,
     player: PlayerIndex,
     public_key: PlayerKey,
     mpc_address: Option<SocketAddr>,
+    draining: CancellationToken,
     stopping: CancellationToken,
     /// Owns the node.
     keeper: JoinHandle<()>,
@@ -85,8 +86,9 @@ impl EmbeddedNode {
         let mpc_address = node.mpc_address();
         let in_process = Arc::new(InProcess::new(node.node().clone(), application));
         let stopping = CancellationToken::new();
-        let keeper = tokio::spawn(keep(node, stopping.clone()));
-        Ok(EmbeddedNode { in_process, player, public_key, mpc_address, stopping, keeper })
+        let draining = stopping.child_token();
+        let keeper = tokio::spawn(keep(node, draining.clone(), stopping.clone()));
+        Ok(EmbeddedNode { in_process, player, public_key, mpc_address, draining, stopping, keeper })
     }
 
     /// A client of this node. It does not keep the node running: after the node's end every call
@@ -111,25 +113,23 @@ impl EmbeddedNode {
         self.mpc_address
     }
 
-    /// Ends all sessions, telling callers and players why, closes links and database, and returns
-    /// when nothing of the node is left.
+    /// Refuses new calls, lets the sessions that run end for `[Session] DrainTimeout` at most, ends all
+    /// others, telling callers and players why, closes links and database, and returns when nothing of the
+    /// node is left. To end at once, drop the node, or this future.
     pub async fn stop(mut self) {
-        self.begin_stop();
+        self.in_process.end();
+        self.draining.cancel();
         if let Err(error) = (&mut self.keeper).await {
             // The runtime itself is ending, and all tasks with it.
             drop(error);
         }
     }
-
-    fn begin_stop(&self) {
-        self.in_process.end();
-        self.stopping.cancel();
-    }
 }
 
 impl Drop for EmbeddedNode {
     fn drop(&mut self) {
-        self.begin_stop();
+        self.in_process.end();
+        self.stopping.cancel();
     }
 }
 
@@ -152,7 +152,8 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Holds the node until it is to end, and sees to the end: so a drop, which cannot wait, is enough.
-async fn keep(node: LinkedNode, stopping: CancellationToken) {
-    stopping.cancelled().await;
+async fn keep(node: LinkedNode, draining: CancellationToken, stopping: CancellationToken) {
+    draining.cancelled().await;
+    stopping.run_until_cancelled(node.drain()).await;
     node.stop().await;
 }

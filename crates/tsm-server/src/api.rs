@@ -104,7 +104,7 @@ pub trait NodeApi: Send + Sync + 'static {
     fn about(&self) -> About;
 
     /// Why the node takes no sessions now, one sentence each; empty if it does.
-    fn not_ready(&self) -> Vec<String>;
+    async fn not_ready(&self) -> Vec<String>;
 }
 
 /// Who a node is.

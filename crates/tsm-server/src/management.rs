@@ -3,7 +3,7 @@
 //! | path | permission | |
 //! |---|---|---|
 //! | `/ping` | none | the process runs |
-//! | `/health` | `HEALTH` | whether the node takes sessions; if not, 503 and the reasons |
+//! | `/health` | `HEALTH` | whether the node takes sessions; if not, 503 and the reasons; what is known of the configured players |
 //! | `/metrics` | `METRICS` | Prometheus text, if the configuration says so |
 //! | `/info` | `TSMINFO` | player, public key, versions |
 
@@ -14,8 +14,8 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use tsm_node::Node;
-use tsm_types::api::ReadyReply;
+use tsm_node::{Node, PlayerWay, Ways};
+use tsm_types::api::{HealthReply, PlayerHealth};
 use tsm_types::{ErrorCode, Failure};
 
 use crate::api::{self, NodeApi, Refusal};
@@ -39,10 +39,18 @@ struct Watched {
 
 async fn health(State(watched): State<Arc<Watched>>, headers: HeaderMap) -> Result<Response, Refusal> {
     watched.allows(&headers, Permission::Health)?;
-    let reasons = watched.node.not_ready();
+    let reasons = watched.node.not_ready().await;
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok((status, Json(ReadyReply { ready, reasons })).into_response())
+    let Ways { players, trouble } = watched.node.ways();
+    let player = |way: PlayerWay| PlayerHealth {
+        player: way.player.0,
+        connected: way.connected,
+        stopping: way.stopping,
+        status: way.status,
+    };
+    let players = players.into_iter().map(player).collect();
+    Ok((status, Json(HealthReply { ready, reasons, players, broker: trouble })).into_response())
 }
 
 async fn show_metrics(State(watched): State<Arc<Watched>>, headers: HeaderMap) -> Result<Response, Refusal> {

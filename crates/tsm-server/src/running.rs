@@ -23,7 +23,7 @@ use crate::api::{About, NodeApi};
 use crate::config::NodeConfig;
 use crate::{management, server};
 
-/// A running node. Stops when [`stop`](Self::stop) is called.
+/// A running node. Stops when [`stop`](Self::stop) or [`end`](Self::end) is called.
 pub struct RunningNode {
     inside: LinkedNode,
     sdk_address: SocketAddr,
@@ -165,8 +165,22 @@ impl RunningNode {
         self.inside.node()
     }
 
-    /// Ends all sessions, telling callers and players why, and frees ports and database.
+    /// Refuses new sessions, of callers and players, with the reason, and returns when those that run have
+    /// ended or `[Session] DrainTimeout` is over. All ports stay open meanwhile.
+    ///
+    /// Dropped, it waits no longer; sessions stay refused.
+    pub async fn drain(&self) {
+        self.inside.node().drain().await;
+    }
+
+    /// Lets running sessions end as [`drain`](Self::drain) does, then stops as [`end`](Self::end) does.
     pub async fn stop(self) {
+        self.drain().await;
+        self.end().await;
+    }
+
+    /// Ends all sessions, telling callers and players why, and frees ports and database.
+    pub async fn end(self) {
         // First the sessions: their callers are told through the API.
         self.inside.node().stop().await;
         self.stopping.cancel();
@@ -255,7 +269,7 @@ impl NodeApi for Node {
         About { player: self.player(), public_key: self.public_identity().clone() }
     }
 
-    fn not_ready(&self) -> Vec<String> {
-        Node::not_ready(self)
+    async fn not_ready(&self) -> Vec<String> {
+        Node::not_ready(self).await
     }
 }

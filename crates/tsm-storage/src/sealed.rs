@@ -50,6 +50,22 @@ impl SealedStore {
         Ok(SealedStore { records, keys })
     }
 
+    /// Whether the password opens the store, and whether there is one. Makes and changes nothing.
+    ///
+    /// Stretches the password as [`open`](Self::open) does. Fails as it does, with
+    /// [`StoreError::InUse`] if a node has the store open.
+    pub async fn check(backend: &dyn Backend, password: Secret<String>) -> Result<bool, StoreError> {
+        let found = backend.key_headers().await?;
+        if found.is_empty() {
+            return Ok(false);
+        }
+        let checked =
+            tokio::task::spawn_blocking(move || unlock(found, &password, Stretch::default()).map(drop)).await;
+        checked
+            .map_err(|e| StoreError::unavailable(format!("stretching the master password ended: {e}")))??;
+        Ok(true)
+    }
+
     /// Seals and stores a new record. It is durable when this returns.
     ///
     /// Fails with [`StoreError::Exists`] rather than overwrite.

@@ -49,6 +49,14 @@ impl Sqlite {
         Sqlite { source: DataSource::file(path.into()), max_pages: None }
     }
 
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.source.place {
+            Place::File(path) => Some(path),
+            Place::Memory => None,
+        }
+    }
+
     /// Lets the file grow to so many pages of 4 KiB only, to try what happens on a full disk.
     #[doc(hidden)]
     #[must_use]

@@ -19,10 +19,11 @@ pub mod memory;
 mod pipe;
 
 pub use counts::LinkCounts;
+pub use link::echo;
 pub use link::{Limits, LinksConfig, SecureLinks, StartError};
 pub use links::{
-    DownReason, Lease, LinkEvent, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, Pipes, ProcessId, Route,
-    SendError, Stranger,
+    DownReason, Lease, LinkEvent, LinkTrouble, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, Pipes, ProcessId,
+    Route, SendError, Stranger,
 };
 pub use pipe::{Listen, broker, websocket};
 

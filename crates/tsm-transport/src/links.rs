@@ -85,8 +85,22 @@ pub trait Links: Send + Sync + 'static {
     /// The newest `most` of them that claim to be this player, and how many claim it.
     fn strangers_as(&self, player: u16, most: usize) -> (Vec<Stranger>, usize);
 
+    /// What is wrong with what all ways of one kind need, if something is: the message broker.
+    fn trouble(&self) -> Option<LinkTrouble> {
+        None
+    }
+
     /// What was seen so far, as numbers.
     fn counts(&self) -> LinkCounts;
+}
+
+/// What keeps players from each other that use it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LinkTrouble {
+    /// A sentence for people.
+    pub what: String,
+    /// Whether no player can come to this node without it.
+    pub cuts_off: bool,
 }
 
 /// While it lives, its peer is expected.

@@ -223,6 +223,32 @@ pub struct ReadyReply {
     pub reasons: Vec<String>,
 }
 
+/// `GET /health` at the management port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthReply {
+    /// Whether the node takes sessions.
+    pub ready: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+    /// The players of the configuration. That one is away does not keep sessions of others from working.
+    pub players: Vec<PlayerHealth>,
+    /// What is wrong with the message broker, if there is one.
+    pub broker: Option<String>,
+}
+
+/// The way to a player.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlayerHealth {
+    /// Its index.
+    pub player: u16,
+    /// Whether the two nodes are connected.
+    pub connected: bool,
+    /// Whether it said that it takes no new sessions.
+    pub stopping: bool,
+    /// The same and more, in words.
+    pub status: String,
+}
+
 /// An error reply: a problem document of RFC 9457 with the members `code`, `hint`, `players`,
 /// `differences`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

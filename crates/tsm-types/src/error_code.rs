@@ -293,9 +293,9 @@ catalogue! {
     PlayerRestarted = "player.restarted", Player, 502, "A player's node restarted during the session.",
         "Try again with a fresh session ID.",
         "The node was updated, crashed, or is run twice with the same key.", Fresh;
-    PlayerStopping = "player.stopping", Player, 503, "A player's node is shutting down.",
-        "Try again with a fresh session ID when the node is back.",
-        "The node's operator stopped it, or the app closed it.", Fresh;
+    PlayerStopping = "player.stopping", Player, 503, "A player's node is stopping and takes no new sessions.",
+        "Try again with a fresh session ID: at once with other players, or with the named one when its node is back.",
+        "The node's operator stops or updates it, or the app is being closed.", Fresh;
     PlayerFault = "player.fault", Player, 502, "A player's node had trouble of its own.",
         "Look at the named player's log, then try again with a fresh session ID.",
         "The node's database or machine; its own log says what.", Fresh;
@@ -340,9 +340,9 @@ catalogue! {
     StoreCorrupt = "store.corrupt", Node, 500, "A record of the node's database does not open.",
         "The operator finds the record in the node's log; restore the database from a backup.",
         "A damaged disk, a record that was altered, or a database that was put together from two backups.", Repaired;
-    NodeStopping = "node.stopping", Node, 503, "This node is shutting down.",
-        "Try again when it is back.",
-        "The operator stopped the node, or the app closed it.", Fresh;
+    NodeStopping = "node.stopping", Node, 503, "This node is stopping and takes no new sessions.",
+        "Try again with a fresh session ID: at once with players that do without this node, or when it is back.",
+        "The operator stops or updates the node, or the app is being closed.", Fresh;
     NodeFault = "node.fault", Node, 500, "This node had trouble of its own.",
         "The operator finds the cause in the node's log, under the session ID.",
         "A fault of this node's machine or program.", Fresh;

@@ -4,6 +4,7 @@ mod api_key;
 mod bench;
 mod config;
 mod dev;
+mod doctor;
 mod ecdsa;
 mod explain;
 mod keys;
@@ -41,6 +42,7 @@ enum Command {
     Player(player::Player),
     #[command(subcommand)]
     ApiKey(api_key::ApiKey),
+    Doctor(doctor::Doctor),
     Explain(explain::Explain),
     Version(version::Version),
 }
@@ -57,6 +59,7 @@ impl CommandLine {
             Command::Config(command) => command.run(),
             Command::Player(command) => command.run(),
             Command::ApiKey(command) => command.run(),
+            Command::Doctor(command) => runtime()?.block_on(command.run()),
             Command::Explain(command) => command.run(),
             Command::Version(command) => runtime()?.block_on(command.run()),
         }
@@ -72,6 +75,7 @@ impl CommandLine {
             Command::Config(command) => command.output().json,
             Command::Player(command) => command.output().json,
             Command::ApiKey(command) => command.output().json,
+            Command::Doctor(command) => command.output.json,
             Command::Explain(command) => command.output.json,
             Command::Version(command) => command.output.json,
         }
@@ -126,6 +130,7 @@ mod tests {
             "tsm bench --node http://a,http://b --operation public-key --key-id k",
             "tsm keys list --node http://a",
             "tsm keys delete --node http://a --key-id k",
+            "tsm doctor --config a.toml --json",
             "tsm explain session.disagreement",
             "tsm version",
             "tsm version --node http://a --json",

@@ -21,6 +21,8 @@ pub(crate) enum CommandError {
     Configuration { file: PathBuf, problems: Vec<ConfigProblem> },
     /// The nodes tell different things of what they should know alike.
     NodesDiffer(String),
+    /// The doctor found something that keeps the node from its work; it has told what.
+    Unwell { failed: usize },
     /// Calls failed, at least one.
     Calls(Vec<CallFailure>),
 }
@@ -67,6 +69,7 @@ impl CommandError {
             CommandError::Fault(_) => FAULT,
             CommandError::Refused { .. } | CommandError::Configuration { .. } => REFUSED,
             CommandError::NodesDiffer(_) => PLAYER,
+            CommandError::Unwell { .. } => NODE,
             CommandError::Calls(_) => match self.code().map(ErrorCode::actor) {
                 Some(Actor::Caller) => REFUSED,
                 Some(Actor::Player) => PLAYER,
@@ -90,6 +93,7 @@ impl CommandError {
             CommandError::Refused { what, hint } => vec![json!({ "detail": what, "hint": hint })],
             CommandError::Configuration { problems, .. } => problems.iter().map(config_problem).collect(),
             CommandError::NodesDiffer(detail) => vec![json!({ "detail": detail })],
+            CommandError::Unwell { failed } => vec![json!({ "detail": unwell(*failed) })],
             CommandError::Calls(calls) => calls.iter().map(CallFailure::json).collect(),
         };
         json!({ "exit_code": self.exit_status(), "errors": errors })
@@ -105,6 +109,11 @@ pub(crate) fn config_problem(problem: &ConfigProblem) -> Value {
         "detail": problem.what,
         "hint": problem.hint,
     })
+}
+
+fn unwell(failed: usize) -> String {
+    let checks = if failed == 1 { "1 check".to_owned() } else { format!("{failed} checks") };
+    format!("{checks} failed; each says what to do")
 }
 
 /// The smaller, the likelier it is the cause of the others.
@@ -133,6 +142,7 @@ impl fmt::Display for CommandError {
                 f,
                 "error: {what}\n  hint: At least one of these nodes is faulty or hostile; do not use the result."
             ),
+            CommandError::Unwell { failed } => write!(f, "error: {}", unwell(*failed)),
             CommandError::Calls(calls) => write_calls(f, calls),
         }
     }

@@ -126,7 +126,7 @@ async fn a_stopping_node_tells_everybody_why() {
     let failure = zero.unwrap_err();
     assert_eq!(failure.code, ErrorCode::PlayerStopping);
     assert_eq!(failure.players[0].player, PlayerIndex(1));
-    assert!(!network.node(1).not_ready().is_empty());
+    assert!(!network.node(1).not_ready().await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ mod bombs;
 mod crashes;
 mod derivation;
 mod disagreement;
+mod draining;
 mod dynamic_nodes;
 mod dynamic_nodes_page;
 mod exactness;

@@ -49,6 +49,7 @@ const KEYS: &[(&str, &str)] = &[
     ("DKLS23.Bip32CacheSize", "Bip32CacheSize"),
     ("Session.ConnectTimeout", "ConnectTimeout"),
     ("Session.SessionTimeout", "SessionTimeout"),
+    ("Session.DrainTimeout", "DrainTimeout"),
     ("Session.MaxSessions", "MaxSessions"),
     ("Session.OutcomeLifetime", "OutcomeLifetime"),
 ];
@@ -105,6 +106,7 @@ fn every_number_has_bounds() {
         ("MaxSessions", "Session.MaxSessions", ["0", "100001"]),
         ("ConnectTimeout", "Session.ConnectTimeout", ["\"99ms\"", "\"61m\""]),
         ("SessionTimeout", "Session.SessionTimeout", ["\"0s\"", "\"1h1s\""]),
+        ("DrainTimeout", "Session.DrainTimeout", ["\"61m\"", "\"1h1s\""]),
         ("OutcomeLifetime", "Session.OutcomeLifetime", ["\"25h\"", "\"100000h\""]),
     ] {
         for value in values {

@@ -32,6 +32,7 @@ fn the_seeds_files_are_read_as_they_are() {
     let defaults = SessionLimits {
         connect_timeout: Duration::from_secs(10),
         session_timeout: Duration::from_secs(60),
+        drain_timeout: Duration::from_secs(25),
         max_sessions: 1024,
         outcome_lifetime: Duration::from_secs(600),
         reject_conflicting_dynamic_keys: false,
@@ -109,6 +110,7 @@ fn every_built_key_arrives() {
     let limits = SessionLimits {
         connect_timeout: Duration::from_secs(5),
         session_timeout: Duration::from_secs(90),
+        drain_timeout: Duration::from_secs(3),
         max_sessions: 20,
         outcome_lifetime: Duration::from_secs(3600),
         reject_conflicting_dynamic_keys: true,

@@ -141,6 +141,7 @@ const PIECES: [&str; 40] = [
     "Port",
     "APIKey",
     "ConnectTimeout",
+    "DrainTimeout",
     "true",
     "1",
     "-1e9",

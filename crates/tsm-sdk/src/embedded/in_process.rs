@@ -34,7 +34,7 @@ impl InProcess {
         InProcess { player: engine.player(), application, engine: Mutex::new(Some(engine)) }
     }
 
-    /// From now on every call is refused.
+    /// From now on every call is refused; those that run go on.
     pub(super) fn end(&self) {
         self.engine.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -61,7 +61,10 @@ impl Node for InProcess {
     }
 
     async fn ready(&self) -> Result<ReadyReply, Failure> {
-        let reasons = self.engine().map_or_else(|_| vec![STOPPED.to_owned()], |engine| engine.not_ready());
+        let reasons = match self.engine() {
+            Ok(engine) => engine.not_ready().await,
+            Err(_) => vec![STOPPED.to_owned()],
+        };
         Ok(ReadyReply { ready: reasons.is_empty(), reasons })
     }
 

@@ -95,12 +95,13 @@ pub(crate) fn knows(index: u16, key: Option<&IdentityKey>, address: Option<&str>
     format!("[Players.{index}]\n{}{}", key.unwrap_or_default(), address.unwrap_or_default())
 }
 
-/// A configuration file without anything that serves SDKs.
+/// A configuration file without anything that serves SDKs. A node that is stopped ends at once.
 pub(crate) fn toml(index: u16, key: &IdentityKey, sections: &str) -> String {
+    let session = if sections.contains("[Session]") { "" } else { "[Session]\nDrainTimeout = \"0s\"\n" };
     format!(
         "[Player]\nIndex = {index}\nPrivateKey = \"{}\"\n\
          [Database]\nDriverName = \"sqlite3\"\nDataSourceName = \":memory:\"\nEncryptorMasterPassword = \"test\"\n\
-         {sections}",
+         {session}{sections}",
         BASE64.encode(key.der().expose())
     )
 }

@@ -18,7 +18,7 @@ pub(super) async fn ping() -> &'static str {
 
 /// Whether the node takes sessions.
 pub(super) async fn ready(State(shared): State<Shared>) -> (StatusCode, Json<ReadyReply>) {
-    let reasons = shared.node.not_ready();
+    let reasons = shared.node.not_ready().await;
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(ReadyReply { ready, reasons }))

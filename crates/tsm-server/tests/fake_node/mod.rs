@@ -238,7 +238,7 @@ impl NodeApi for FakeNode {
         About { player: PlayerIndex(3), public_key: FakeNode::identity() }
     }
 
-    fn not_ready(&self) -> Vec<String> {
+    async fn not_ready(&self) -> Vec<String> {
         self.not_ready.lock().unwrap().clone()
     }
 }

@@ -10,11 +10,12 @@ use tsm_types::ErrorCode;
 
 use crate::counts::count;
 use crate::link::connection::{Greeted, greet, run, say};
+use crate::link::echo;
 use crate::link::limits::{FAREWELL_TIME, FIRST_RETRY};
 use crate::link::outbox::ConnectionId;
 use crate::link::peer::Registered;
 use crate::link::shared::{Entry, Shared};
-use crate::link::tls::{is_refusal_of_our_key, proven_key};
+use crate::link::tls::{ALPN, is_refusal_of_our_key, proven_key};
 use crate::link::wire::{ReadError, Unit};
 use crate::links::PeerKey;
 use crate::pipe::{Arriving, Listener, Origin, Pipe};
@@ -72,7 +73,8 @@ async fn receive<N>(
     };
     shared.handshake_ends(id);
     match outcome {
-        Ok((peer, greeted)) => admit(shared, peer, greeted, from).await,
+        Ok(Some((peer, greeted))) => admit(shared, peer, greeted, from).await,
+        Ok(None) => {}
         Err(why) => {
             tracing::debug!(%from, why, "a connection came to nothing");
             if shared.handshake_failed(from) {
@@ -86,7 +88,8 @@ async fn receive<N>(
     }
 }
 
-async fn prove(shared: &Shared, arriving: Arriving) -> Result<(PeerKey, Greeted<Stream>), String> {
+/// `None` for who only wanted an answer, and has it.
+async fn prove(shared: &Shared, arriving: Arriving) -> Result<Option<(PeerKey, Greeted<Stream>)>, String> {
     let from = arriving.origin;
     let pipe = arriving.opening.await.map_err(|error| error.to_string())?;
     let stream = shared.tls.acceptor().accept(pipe).await.map_err(|error| {
@@ -99,9 +102,14 @@ async fn prove(shared: &Shared, arriving: Arriving) -> Result<(PeerKey, Greeted<
         }
         error.to_string()
     })?;
-    let peer = proven_key(stream.get_ref().1).map_err(str::to_owned)?;
+    if stream.get_ref().1.alpn_protocol() == Some(echo::ALPN) {
+        let asker = proven_key(stream.get_ref().1, echo::ALPN).map_err(str::to_owned)?;
+        let answering = echo::answer(stream, shared.hello.player, shared.knows(&asker));
+        return answering.await.map(|()| None).map_err(|error| error.to_string());
+    }
+    let peer = proven_key(stream.get_ref().1, ALPN).map_err(str::to_owned)?;
     let greeted = greet(shared, stream).await.map_err(|error| format!("no hello: {error:?}"))?;
-    Ok((peer, greeted))
+    Ok(Some((peer, greeted)))
 }
 
 async fn admit(shared: Arc<Shared>, peer: PeerKey, greeted: Greeted<Stream>, from: Origin) {

@@ -12,7 +12,7 @@ use crate::link::connection::{Greeted, greet, run};
 use crate::link::limits::{FIRST_RETRY, LONGEST_RETRY};
 use crate::link::peer::{Chore, DialProblem};
 use crate::link::shared::Shared;
-use crate::link::tls::{WrongKey, proven_key, server_name};
+use crate::link::tls::{ALPN, WrongKey, proven_key, server_name};
 use crate::link::wire::ReadError;
 use crate::links::PeerKey;
 use crate::pipe::Pipe;
@@ -64,13 +64,13 @@ async fn connect(
 ) -> Result<Greeted<TlsStream<Pipe>>, DialProblem> {
     let pipe = shared.dialler.dial(address, peer, shared.limits.handshake_time).await;
     let pipe = pipe.map_err(DialProblem::Other)?;
-    let connector = shared.tls.connector(peer);
+    let connector = shared.tls.connector(peer, ALPN);
     let stream =
         connector.connect(server_name(), pipe).await.map_err(|error| match WrongKey::in_error(&error) {
             Some(wrong) => DialProblem::WrongKey(wrong),
             None => DialProblem::Other(format!("{address} answered, but no secure link came about: {error}")),
         })?;
-    proven_key(stream.get_ref().1)
+    proven_key(stream.get_ref().1, ALPN)
         .map_err(|why| DialProblem::Other(format!("{address} is not a peer: {why}")))?;
     greet(shared, stream).await.map_err(|error| DialProblem::Other(no_greeting(address, &error)))
 }

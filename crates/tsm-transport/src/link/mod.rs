@@ -6,6 +6,7 @@
 mod accept;
 mod connection;
 mod dial;
+pub mod echo;
 mod failures;
 mod limits;
 mod outbox;
@@ -36,9 +37,9 @@ use crate::counts::LinkCounts;
 use crate::link::tls::Tls;
 use crate::link::wire::Hello;
 use crate::links::{
-    Lease, LinkEvent, Links, PeerKey, PeerStatus, Pipes, ProcessId, Route, SendError, Stranger,
+    Lease, LinkEvent, LinkTrouble, Links, PeerKey, PeerStatus, Pipes, ProcessId, Route, SendError, Stranger,
 };
-use crate::pipe::broker::{Broker, BrokerCounts, Multiplexer};
+use crate::pipe::broker::{Broker, BrokerCounts, Multiplexer, Reads};
 use crate::pipe::websocket::Roots;
 use crate::pipe::{Dialler, Listen, Listener};
 
@@ -118,7 +119,7 @@ impl SecureLinks {
             // A number of its own: a broker need not know which links are of one process.
             Some(broker) => {
                 let player = config.identity.public().fingerprint();
-                Some(Multiplexer::new(broker, player, random()?, stopped.clone()))
+                Some(Multiplexer::new(broker, player, random()?, Reads::All, stopped.clone()))
             }
             None => None,
         };
@@ -208,6 +209,11 @@ impl Links for SecureLinks {
 
     fn strangers_as(&self, player: u16, most: usize) -> (Vec<Stranger>, usize) {
         self.shared.strangers_as(player, most)
+    }
+
+    fn trouble(&self) -> Option<LinkTrouble> {
+        let what = self.shared.dialler.broker.as_ref()?.trouble()?;
+        Some(LinkTrouble { what, cuts_off: self.local_addrs.is_empty() })
     }
 
     fn counts(&self) -> LinkCounts {

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::counts::{Counters, count};
 use crate::link::dial::{keep, pause_after};
+use crate::link::echo::Knows;
 use crate::link::failures::Failures;
 use crate::link::limits::{HINT_INTERVAL, Limits, MAX_CONNECTIONS_PER_PEER};
 use crate::link::outbox::{ConnectionId, Next, QueueLimits};
@@ -178,6 +179,15 @@ impl Shared {
 
     fn is_static(&self, peer: &PeerKey) -> bool {
         self.static_peers.contains(peer)
+    }
+
+    /// What this node makes of a key.
+    pub(crate) fn knows(&self, key: &PeerKey) -> Knows {
+        match self.is_static(key) {
+            true => Knows::Static,
+            false if self.lock().peers.get(key).is_some_and(|peer| peer.kept) => Knows::Dynamic,
+            false => Knows::Nobody,
+        }
     }
 
     /// Connections that one such peer may have.

@@ -29,6 +29,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use tsm_crypto::IdentityKey;
 use tsm_crypto::identity::Fingerprint;
 
+use crate::link::echo;
 use crate::links::PeerKey;
 
 /// The link protocol and its version, agreed in the handshake.
@@ -66,8 +67,8 @@ impl Tls {
         &self.acceptor
     }
 
-    /// Connects to exactly this player.
-    pub(crate) fn connector(&self, expected: &PeerKey) -> TlsConnector {
+    /// Connects to exactly this player, to speak this protocol.
+    pub(crate) fn connector(&self, expected: &PeerKey, alpn: &[u8]) -> TlsConnector {
         let verifier = OnlyThisKey {
             expected: expected.clone(),
             algorithms: self.provider.signature_verification_algorithms,
@@ -78,7 +79,7 @@ impl Tls {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
             .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(self.key.clone())));
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![alpn.to_vec()];
         config.resumption = Resumption::disabled();
         config.enable_early_data = false;
         config.enable_sni = false;
@@ -91,9 +92,9 @@ pub(crate) fn server_name() -> ServerName<'static> {
     ServerName::try_from("opentsm").expect("a valid name")
 }
 
-/// Whose key the finished handshake proved. Refuses a peer that did not agree on our protocol.
-pub(crate) fn proven_key(connection: &CommonState) -> Result<PeerKey, &'static str> {
-    if connection.alpn_protocol() != Some(ALPN) {
+/// Whose key the finished handshake proved. Refuses a peer that did not agree on this protocol.
+pub(crate) fn proven_key(connection: &CommonState, alpn: &[u8]) -> Result<PeerKey, &'static str> {
+    if connection.alpn_protocol() != Some(alpn) {
         return Err("it does not speak the link protocol opentsm/1");
     }
     let Some([key]) = connection.peer_certificates() else {
@@ -268,7 +269,7 @@ fn acceptor(provider: &Arc<CryptoProvider>, key: &Arc<CertifiedKey>) -> Option<T
         .ok()?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(key.clone())));
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![ALPN.to_vec(), echo::ALPN.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::links::{MAX_FRAME_BYTES, ProcessId};
 
 const MAGIC: [u8; 8] = *b"opentsm\0";
-const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 1;
 /// A hello has 28 bytes; a peer that announces more than this is not one of ours.
 const MAX_HELLO_BYTES: usize = 64;
 /// Length and kind.

@@ -14,8 +14,9 @@ use crate::error::CommandError;
 
 /// Run a node until SIGTERM or Ctrl-C
 ///
-/// Logs to standard error; RUST_LOG chooses what (default: info). The first signal ends running
-/// sessions and tells their callers and players why, the second ends the process at once.
+/// Logs to standard error; RUST_LOG chooses what (default: info). At the first signal the node takes
+/// no new sessions and lets those that run end, for [Session] DrainTimeout at most; the second ends
+/// them at once, telling their callers and players; the third ends the process.
 #[derive(Debug, Args)]
 pub(crate) struct Node {
     /// The node's configuration file (docs/configuration.md)
@@ -50,9 +51,17 @@ async fn serve(config: NodeConfig) -> Result<(), CommandError> {
     let mpc = if ports.is_empty() { "none".to_owned() } else { ports.join(" ") };
     info!(player, public_key = %key, sdk = %node.sdk_address(), %mpc, warnings, "the node is running");
     let name = signals.next().await;
-    info!(player, "{name}: stopping; a second signal ends the process at once");
+    let running = node.node().running_sessions();
+    info!(
+        player,
+        running, "{name}: stopping; no new sessions are taken; a second signal ends those that run"
+    );
     tokio::select! {
-        () = node.stop() => {
+        () = node.drain() => {}
+        name = signals.next() => info!(player, "{name} again: ending the sessions that run"),
+    }
+    tokio::select! {
+        () = node.end() => {
             info!(player, "stopped");
             Ok(())
         }

@@ -11,7 +11,7 @@ use tsm_test_servers::RabbitMq;
 use crate::harness::{Network, PLAYER_0_PUBLIC_KEY, Places, join, names, sha256};
 
 /// The configuration without these sections.
-fn without(config: &str, sections: &[&str]) -> String {
+pub(crate) fn without(config: &str, sections: &[&str]) -> String {
     let mut skipped = false;
     let mut kept = String::new();
     for line in config.lines() {
@@ -27,7 +27,7 @@ fn without(config: &str, sections: &[&str]) -> String {
 }
 
 /// Nobody knows anybody, and nobody listens: all there is is the broker.
-fn all_dynamic(url: &str) -> impl Fn(&Places, String) -> String {
+pub(crate) fn all_dynamic(url: &str) -> impl Fn(&Places, String) -> String {
     let url = url.to_owned();
     move |_, config| {
         let rest = without(&config, &["[MPCTCPServer]", "[Players.1]", "[Players.2]"]);
@@ -48,7 +48,7 @@ fn public_key(player: u16) -> Vec<u8> {
     BASE64.decode(text).unwrap()
 }
 
-fn session(players: &[u16]) -> SessionConfig {
+pub(crate) fn session(players: &[u16]) -> SessionConfig {
     let keys: BTreeMap<u16, Vec<u8>> = players.iter().map(|player| (*player, public_key(*player))).collect();
     SessionConfig::new(SessionId::generate(), players.iter().copied(), keys)
 }
@@ -63,7 +63,7 @@ async fn make_and_sign(network: &Network, signers: &[&[u16]]) {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 

@@ -16,10 +16,12 @@
 mod bench;
 mod brokers;
 mod callers;
+mod chaos;
 mod crashes;
 mod derivation;
 mod disagreement;
 mod disk;
+mod doctor;
 mod dynamic_nodes;
 mod harness;
 mod links;

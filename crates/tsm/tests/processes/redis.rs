@@ -16,7 +16,7 @@ const CONFIGS: [&str; 3] = [
 const USERS: &str = include_str!("../../../../deploy/redis/users.acl");
 
 /// A Redis with the deployed users, and one for the test itself.
-fn redis() -> (Redis, NamedTempFile) {
+pub(crate) fn redis() -> (Redis, NamedTempFile) {
     let file = NamedTempFile::new().unwrap();
     let users = USERS.replace("user default off", "user default on nopass ~* &* +@all");
     assert_ne!(users, USERS);
@@ -25,15 +25,25 @@ fn redis() -> (Redis, NamedTempFile) {
 }
 
 fn network(redis: &Redis, password: impl Fn(u16) -> String) -> Network {
-    Network::prepare(&[("RUST_LOG", "trace")], |places, _| {
+    network_with(&[("RUST_LOG", "trace")], redis, password, |_, config| config)
+}
+
+pub(crate) fn network_with(
+    environment: &[(&str, &str)],
+    redis: &Redis,
+    password: impl Fn(u16) -> String,
+    edit: impl Fn(u16, String) -> String,
+) -> Network {
+    Network::prepare(environment, |places, _| {
         let player = places.player;
         let config = places.adapt(CONFIGS[usize::from(player)]);
         let place = format!("@127.0.0.1:{}\"", redis.port());
-        config.replace("@redis\"", &place).replace(&format!("RedisPassword{player}"), &password(player))
+        let config = config.replace("@redis\"", &place);
+        edit(player, config.replace(&format!("RedisPassword{player}"), &password(player)))
     })
 }
 
-fn deployed(player: u16) -> String {
+pub(crate) fn deployed(player: u16) -> String {
     format!("RedisPassword{player}")
 }
 

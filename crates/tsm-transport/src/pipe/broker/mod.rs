@@ -32,7 +32,7 @@ pub use self::message::MAX_MESSAGE_BYTES;
 #[doc(hidden)]
 pub use self::message::is_message;
 pub use self::multiplexer::BrokerCounts;
-pub(crate) use self::multiplexer::Multiplexer;
+pub(crate) use self::multiplexer::{Multiplexer, Reads};
 
 /// The port to a message broker: inboxes that anybody may put messages into.
 ///

@@ -93,6 +93,15 @@ pub(crate) struct Work<R, W> {
     pub(crate) send: W,
 }
 
+/// Which inboxes a multiplexer reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// The player's, too: pipes are accepted.
+    All,
+    /// Only its own: it dials, and takes nothing from a node that runs for the player.
+    Answers,
+}
+
 impl Multiplexer {
     /// A node of this player. `stopped` is cancelled when the links have ended; [`close`](Self::close)
     /// belongs to it. Must be called within a tokio runtime.
@@ -100,6 +109,7 @@ impl Multiplexer {
         broker: Arc<dyn Broker>,
         player: Fingerprint,
         node: [u8; 16],
+        reads: Reads,
         stopped: CancellationToken,
     ) -> (
         Arc<Self>,
@@ -109,7 +119,11 @@ impl Multiplexer {
         let me = NodeInbox { player, node };
         let (letters, to_send) = mpsc::channel(MAX_WAITING_LETTERS);
         let (opens, opened) = mpsc::channel(MAX_WAITING_OPENS);
-        let arrivals = broker.subscribe(vec![Inbox::Player(player), me.into()]);
+        let inboxes = match reads {
+            Reads::All => vec![Inbox::Player(player), me.into()],
+            Reads::Answers => vec![me.into()],
+        };
+        let arrivals = broker.subscribe(inboxes);
         let send = send(broker.clone(), to_send, stopped);
         let table = Mutex::new(Table { pipes: HashMap::new(), letters: Some(letters) });
         let multiplexer = Arc::new(Multiplexer { broker, me, table, dropped: Dropped::default() });

@@ -107,6 +107,11 @@ impl Network {
         session_with(SessionId::generate(), players, PLAYER_0_PUBLIC_KEY)
     }
 
+    /// What makes such sessions, for callers that live longer than a look at the network.
+    pub(crate) fn sessions(&self) -> impl Fn(&[u16]) -> SessionConfig + Send + Sync + use<> {
+        |players| session_with(SessionId::generate(), players, PLAYER_0_PUBLIC_KEY)
+    }
+
     /// As [`session`](Self::session), but nobody waits longer than this for a player that does not come.
     pub(crate) fn hasty_session(&self, players: &[u16]) -> SessionConfig {
         self.session(players).with_connect_timeout(Duration::from_secs(1))

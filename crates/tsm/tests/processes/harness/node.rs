@@ -94,6 +94,15 @@ impl Node {
         ([127, 0, 0, 1], self.sdk_port).into()
     }
 
+    /// Whether the process runs. One that has ended is forgotten.
+    pub(crate) fn runs(&mut self) -> bool {
+        let running = self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none());
+        if !running {
+            self.process = None;
+        }
+        running
+    }
+
     /// Starts the process; `ready` waits for it.
     pub(crate) fn spawn(&mut self) {
         assert!(self.process.is_none(), "node {} runs", self.player);

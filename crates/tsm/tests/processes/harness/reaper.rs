@@ -64,6 +64,12 @@ impl Mount {
         tell(&format!("umount {}", folder.display()));
         Ok(Mount(folder.to_owned()))
     }
+
+    /// From now on nothing can be written there.
+    pub(crate) fn read_only(&self) {
+        let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&self.0).status();
+        assert!(remounted.unwrap().success());
+    }
 }
 
 impl Drop for Mount {
