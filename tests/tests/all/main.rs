@@ -14,6 +14,7 @@ mod exactness;
 mod failures;
 mod honest;
 mod keys;
+mod laboratory;
 mod limits;
 mod pairs;
 mod phones;
