@@ -7,15 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tsm_crypto::hedged::test_rng;
 use tsm_crypto::{CurveId, IdentityKey, Secret};
-use tsm_node::{Compute, Node, NodeParts, Settings, StaticPlayer};
+use tsm_node::{Node, Settings};
+use tsm_sim::nodes;
 use tsm_storage::{Memory, SealedStore, Stretch};
 use tsm_transport::memory::MemoryNetwork;
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex, PlayerKey, SessionId};
 
-pub mod frames;
+pub use tsm_sim::frames;
+pub use tsm_sim::nodes::{application, master_password};
 
 /// A network of players 0 to n - 1. Player 0 is dynamic at all others, as in the user's document.
 pub struct Network {
@@ -91,7 +92,7 @@ impl Network {
         let (members, application) = (BTreeMap::new(), application());
         let mut network = Network { links, application, members, settings, own_settings, seed, knows };
         let identities: BTreeMap<u16, Arc<IdentityKey>> =
-            (0..players).map(|player| (player, Arc::new(identity(seed, player)))).collect();
+            (0..players).map(|player| (player, Arc::new(nodes::identity(seed, player)))).collect();
         for player in 0..players {
             let store = Memory::new();
             let node = network.run(player, &identities, &store, 1).await;
@@ -112,7 +113,7 @@ impl Network {
             seed: self.seed ^ (number << 16),
             knows: self.knows.clone(),
         };
-        let (identity, store) = (Arc::new(identity(other.seed, 0)), Memory::new());
+        let (identity, store) = (Arc::new(nodes::identity(other.seed, 0)), Memory::new());
         let mut identities = other.identities();
         identities.insert(0, identity.clone());
         let node = other.run(0, &identities, &store, 1).await;
@@ -143,29 +144,16 @@ impl Network {
         store: &Memory,
         starts: u64,
     ) -> Node {
-        let identity = identities[&player].clone();
         let sealed = open_store(player, store).await;
-        let (links, events) = self.links.node(identity.public().clone(), player);
         let knows = |other: u16| (self.knows)(player, other);
         let known = identities.iter().filter(|(other, _)| **other != player);
         let known = known.filter(|(other, _)| **other != 0 || knows(**other));
         let players = known.map(|(other, identity)| {
-            let mut configured = static_player(*other, identity);
-            if !knows(*other) {
-                configured.public_key = None;
-            }
-            (PlayerIndex(*other), configured)
+            (PlayerIndex(*other), nodes::static_player(*other, identity, knows(*other)))
         });
-        Node::start(NodeParts {
-            player: PlayerIndex(player),
-            identity: identity.clone(),
-            players: players.collect(),
-            links,
-            events,
-            store: sealed,
-            compute: Compute::inline(self.seed ^ u64::from(player) ^ ((starts - 1) << 40), &identity),
-            settings: self.own_settings.get(&player).unwrap_or(&self.settings).clone(),
-        })
+        let settings = self.own_settings.get(&player).unwrap_or(&self.settings).clone();
+        let seed = self.seed ^ u64::from(player) ^ ((starts - 1) << 40);
+        nodes::start(&self.links, player, &identities[&player], players.collect(), sealed, settings, seed)
     }
 
     fn member(&self, player: u16) -> &Member {
@@ -279,39 +267,17 @@ pub fn show_logs() {
     }
 }
 
-/// The application that the tests log in to.
-pub fn application() -> ApplicationId {
-    ApplicationId::new("demoapp").expect("a valid application ID")
-}
-
-/// The password under which [`Network`] seals a player's store.
-pub fn master_password(player: u16) -> String {
-    format!("master password {player}")
-}
-
 /// Opens a player's database as its node does.
 pub async fn open_store(player: u16, store: &Memory) -> SealedStore {
     let password = Secret::new(master_password(player));
     SealedStore::open(store, password, Stretch::CHEAPEST).await.expect("the store opens")
 }
 
-fn identity(seed: u64, player: u16) -> IdentityKey {
-    IdentityKey::generate(&mut test_rng(seed.wrapping_mul(1000) + u64::from(player)))
-}
-
-fn static_player(player: u16, identity: &IdentityKey) -> StaticPlayer {
-    let address = format!("node{player}:9000").parse().expect("a valid address");
-    StaticPlayer { public_key: Some(identity.public().clone()), address: Some(address) }
-}
-
 /// Joins the partial signatures of all answers and verifies the result.
 pub fn join(digest: &[u8], answers: &Answers<Signed>) -> tsm_crypto::ecdsa::Signature {
-    let partials: Vec<tsm_crypto::ecdsa::PartialSignature> = answers
-        .iter()
-        .map(|(player, answer)| {
-            let signed = answer.as_ref().unwrap_or_else(|failure| panic!("player {player}: {failure}"));
-            borsh::from_slice(&signed.partial_signature).expect("a readable partial signature")
-        })
-        .collect();
-    tsm_crypto::ecdsa::join(digest, &partials).expect("the partial signatures fit")
+    let parts = answers.iter().map(|(player, answer)| {
+        let signed = answer.as_ref().unwrap_or_else(|failure| panic!("player {player}: {failure}"));
+        signed.partial_signature.as_slice()
+    });
+    nodes::join(digest, parts).expect("the partial signatures fit")
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tsm_crypto::CryptoRng;
@@ -88,8 +88,10 @@ pub(crate) struct PairCounts {
 }
 
 struct Pair {
-    /// Where sessions wait for the state.
-    state: watch::Sender<Option<Ready>>,
+    state: Option<Ready>,
+    /// Where sessions wait for the state, each with a handle. Wakes them in the order in which they
+    /// came, which a watch channel does not: a simulation must be repeatable.
+    changed: Arc<Notify>,
     /// The predecessor of the state, while sessions may still use it.
     previous: Option<Ready>,
     /// The peer has said on this link that it holds the state.
@@ -137,7 +139,8 @@ impl Ready {
 impl Pair {
     fn new(losses: u64, unlinked_since: Option<Instant>) -> Self {
         Pair {
-            state: watch::Sender::new(None),
+            state: None,
+            changed: Arc::default(),
             previous: None,
             confirmed: false,
             unlinked_since,
@@ -148,35 +151,37 @@ impl Pair {
     }
 
     fn id(&self) -> Option<[u8; 32]> {
-        self.state.borrow().as_ref().map(|ready| ready.state.id())
+        self.state.as_ref().map(|ready| ready.state.id())
     }
 
     /// Drops the state; gives its identifier if there was one.
     fn drop_state(&mut self) -> Option<[u8; 32]> {
         self.previous = None;
         self.confirmed = false;
-        Some(self.state.send_replace(None)?.state.id())
+        let dropped = self.state.take();
+        self.changed.notify_waiters();
+        Some(dropped?.state.id())
     }
 
     /// A new state is ready. Its predecessor stays if both sides had it when the new one was made.
     fn replace(&mut self, made: SetUp) {
         let predecessor = self.id().filter(|id| made.peer_holds == Some(*id));
-        let before = self.state.send_replace(Some(made.ready));
+        let before = self.state.replace(made.ready);
+        self.changed.notify_waiters();
         self.previous = before.filter(|_| predecessor.is_some());
         self.confirmed = true;
     }
 
     /// Whether the pair may be forgotten without a word: nobody uses its state now or is about to.
     fn may_be_forgotten(&self) -> bool {
-        let is_empty = self.state.borrow().is_none() && self.state.receiver_count() == 0;
+        let is_empty = self.state.is_none() && Arc::strong_count(&self.changed) == 1;
         let is_left = self.unlinked_since.is_some_and(|since| since.elapsed() >= UNLINKED);
         self.setting_up.is_none() && (is_empty || is_left)
     }
 
     /// The states for a signature, and whether it is time for a new one.
     fn usable(&self, process: ProcessId) -> Option<(PairStates, bool)> {
-        let current = self.state.borrow();
-        let current = current.as_ref().filter(|ready| self.confirmed && ready.is_usable(process))?;
+        let current = self.state.as_ref().filter(|ready| self.confirmed && ready.is_usable(process))?;
         let since = current.since.elapsed();
         let previous = self.previous.as_ref().filter(|ready| ready.is_usable(process) && since < SUPERSEDED);
         let states = match previous {
@@ -227,8 +232,7 @@ impl Table {
     }
 
     fn lose_if(&mut self, key: &PlayerKey, condition: impl Fn(&Ready) -> bool) {
-        let applies =
-            self.pairs.get(key).is_some_and(|pair| pair.state.borrow().as_ref().is_some_and(condition));
+        let applies = self.pairs.get(key).is_some_and(|pair| pair.state.as_ref().is_some_and(condition));
         if applies {
             self.lose(key);
         }
@@ -273,7 +277,7 @@ impl Pairs {
                 | PeerStatus::Waiting
                 | PeerStatus::Unexpected => None,
             };
-            let (usable, held, mut changes) = {
+            let (usable, held, changed) = {
                 let mut table = self.lock();
                 table.lose_if(key, |ready| ready.state.is_burned());
                 let Some(pair) = table.pair(node, key, linked.is_some()) else {
@@ -281,9 +285,9 @@ impl Pairs {
                 };
                 // A state belongs to the process at the other end of the link, not to its key.
                 let usable = linked.and_then(|process| pair.usable(process));
-                let (held, changes) = (pair.id(), pair.state.subscribe());
+                let (held, changed) = (pair.id(), pair.changed.clone().notified_owned());
                 table.used(key);
-                (usable, held, changes)
+                (usable, held, changed)
             };
             if let Some((states, is_old)) = usable {
                 if is_old && node.known.me < peer {
@@ -299,7 +303,7 @@ impl Pairs {
                 (None, _) => {}
             }
             // A set-up that failed leaves no state: look again now and then.
-            let _ = tokio::time::timeout(LOOK_AGAIN, changes.changed()).await;
+            let _ = tokio::time::timeout(LOOK_AGAIN, changed).await;
         }
     }
 
@@ -334,7 +338,7 @@ impl Pairs {
             Some(pair) if pair.id() == Some(id) => {
                 pair.confirmed = true;
                 // Who waits for a state looks again.
-                pair.state.send_modify(|_| {});
+                pair.changed.notify_waiters();
                 if asks {
                     tell_held(node, key, id, false);
                 }
@@ -358,7 +362,7 @@ impl Pairs {
             tell_held(node, key, id, true);
         }
         // Who waits for a state looks again.
-        pair.state.send_modify(|_| {});
+        pair.changed.notify_waiters();
     }
 
     /// A link broke. Until the peer has said so again, nothing is known of what it holds.
@@ -388,7 +392,7 @@ impl Pairs {
             match table.pairs.get_mut(&key) {
                 Some(pair) if !pair.may_be_forgotten() => {
                     let settled = |ready: &Ready| ready.since.elapsed() >= SUPERSEDED;
-                    if pair.state.borrow().as_ref().is_some_and(settled) {
+                    if pair.state.as_ref().is_some_and(settled) {
                         pair.previous = None;
                     }
                     table.used(&key);
@@ -416,7 +420,7 @@ impl Pairs {
             let mut table = self.lock();
             let Some(pair) = table.pair(node, key, true) else { return };
             // The peer asked before it had this state.
-            if pair.state.borrow().as_ref().is_some_and(|ready| ready.peer_losses >= losses) {
+            if pair.state.as_ref().is_some_and(|ready| ready.peer_losses >= losses) {
                 return;
             }
             table.lose(key);

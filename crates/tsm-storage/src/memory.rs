@@ -89,6 +89,15 @@ impl Memory {
         state.rows = snapshot.rows.clone();
     }
 
+    /// Undoes a write that was not yet durable: the record is again what it was before, or is not there.
+    pub fn put_back(&self, id: &RecordId, before: Option<Sealed>) {
+        let mut state = self.lock();
+        match before {
+            Some(row) => state.rows.insert(id.clone(), row),
+            None => state.rows.remove(id),
+        };
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock; if something ever does, each change is still whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

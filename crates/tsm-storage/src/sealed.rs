@@ -13,7 +13,7 @@ pub struct SealedStore {
     records: Arc<dyn Records>,
     /// Every key that opens records. The last one also seals, so that a rotation adds a key and the old
     /// records stay readable.
-    keys: Vec<RecordKey>,
+    keys: Arc<[RecordKey]>,
 }
 
 /// A record as it was read.
@@ -47,7 +47,13 @@ impl SealedStore {
                 StoreError::unavailable(format!("stretching the master password ended: {e}"))
             })??;
         let records = backend.open(&headers).await?;
-        Ok(SealedStore { records, keys })
+        Ok(SealedStore { records, keys: keys.into() })
+    }
+
+    /// The same keys over another copy of the store: a simulation starts a node again without
+    /// stretching the password again.
+    pub fn over(&self, records: Arc<dyn Records>) -> Self {
+        SealedStore { records, keys: self.keys.clone() }
     }
 
     /// Whether the password opens the store, and whether there is one. Makes and changes nothing.

@@ -10,6 +10,8 @@ mod explain;
 mod keys;
 mod node;
 mod player;
+#[cfg(feature = "sim")]
+mod sim;
 mod version;
 
 use clap::{Parser, Subcommand};
@@ -43,6 +45,8 @@ enum Command {
     #[command(subcommand)]
     ApiKey(api_key::ApiKey),
     Doctor(doctor::Doctor),
+    #[cfg(feature = "sim")]
+    Sim(sim::Sim),
     Explain(explain::Explain),
     Version(version::Version),
 }
@@ -60,6 +64,8 @@ impl CommandLine {
             Command::Player(command) => command.run(),
             Command::ApiKey(command) => command.run(),
             Command::Doctor(command) => runtime()?.block_on(command.run()),
+            #[cfg(feature = "sim")]
+            Command::Sim(command) => command.run(),
             Command::Explain(command) => command.run(),
             Command::Version(command) => runtime()?.block_on(command.run()),
         }
@@ -76,6 +82,8 @@ impl CommandLine {
             Command::Player(command) => command.output().json,
             Command::ApiKey(command) => command.output().json,
             Command::Doctor(command) => command.output.json,
+            #[cfg(feature = "sim")]
+            Command::Sim(command) => command.output.json,
             Command::Explain(command) => command.output.json,
             Command::Version(command) => command.output.json,
         }
@@ -128,6 +136,8 @@ mod tests {
             "tsm ecdsa verify --public-key MFYwEAYHKoZIzj0CAQYFK4EEAAoDQgAEO0KjPr60+PleoF3QCrrmTyO0pA+DvQRDCL/cwtwnoYyH5eZ1Ld3CypqGAmKBngFixnegO/1MGAJPZQCeDd2D+g== --digest 00 --signature 00",
             "tsm bench --node http://a,http://b --players 0,2 --dynamic 0=AAAA --clients 8 --duration 30 --json",
             "tsm bench --node http://a,http://b --operation public-key --key-id k",
+            #[cfg(feature = "sim")]
+            "tsm sim --seed 7 --schedules 100 --nodes 4 --faults loss,crash,power-loss --workload mixed --json",
             "tsm keys list --node http://a",
             "tsm keys delete --node http://a --key-id k",
             "tsm doctor --config a.toml --json",
@@ -154,6 +164,9 @@ mod tests {
             "tsm bench --node http://a --clients 0",
             "tsm bench --node http://a --operation verify",
             "tsm player new --curve secp256k1",
+            "tsm sim --nodes 1",
+            "tsm sim --schedules 0",
+            "tsm sim --faults fire",
             "tsm explain no.such.code",
         ] {
             assert!(CommandLine::try_parse_from(line.split(' ')).is_err(), "{line}");

@@ -15,6 +15,7 @@ mod exactness;
 mod failures;
 mod honest;
 mod keys;
+mod laboratory;
 mod limits;
 mod pairs;
 mod phones;

@@ -54,3 +54,28 @@ pub fn watch_set_ups(
     }));
     seen
 }
+
+/// Session ID and code of a frame that ends a session.
+pub fn ended(bytes: &[u8]) -> Option<(String, String)> {
+    let rest = &mut bytes.strip_prefix(&[END])?;
+    let id = <String as borsh::BorshDeserialize>::deserialize(rest).ok()?;
+    let _tag = <Option<[u8; 32]> as borsh::BorshDeserialize>::deserialize(rest).ok()?;
+    let code = <String as borsh::BorshDeserialize>::deserialize(rest).ok()?;
+    Some((id, code))
+}
+
+/// What a frame is, by its first byte.
+pub fn kind(bytes: &[u8]) -> &'static str {
+    match bytes.first() {
+        Some(0) => "open",
+        Some(1) => "message",
+        Some(2) => "end",
+        Some(3) => "pair wanted",
+        Some(4) => "pair dropped",
+        Some(5) => "certificate wanted",
+        Some(6) => "certificate",
+        Some(7) => "pair held",
+        Some(8) => "part of a message",
+        _ => "something else",
+    }
+}

@@ -1,0 +1,62 @@
+//! The simulator: a sample of its schedules, and that it sees what it is for.
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use tsm_sim::{Fault, LIFE, Scenario, Summary, Workload, replay, run};
+
+fn scenario(workload: Workload) -> Scenario {
+    Scenario { nodes: 3, workload, faults: workload.faults() }
+}
+
+fn sample(scenario: &Scenario, schedules: u64) -> Summary {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let summary = run(scenario, 0..schedules, threads, |_| {});
+    for failure in &summary.failures {
+        eprintln!("seed {}:\n{}", failure.seed, failure.timeline.text());
+    }
+    let failed: Vec<_> = summary.failures.iter().map(|report| (report.seed, &report.violations)).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert_eq!(summary.schedules, schedules);
+    assert_eq!(summary.never_fired(&scenario.faults), []);
+    summary
+}
+
+#[test]
+fn two_thousand_schedules_of_signatures_hold_every_invariant() {
+    let summary = sample(&scenario(Workload::Sign), 2000);
+    // Most sessions succeed, and not all: or nothing would be shown.
+    assert!(summary.succeeded > summary.sessions / 2 && summary.succeeded < summary.sessions, "{summary:?}");
+}
+
+#[test]
+fn keys_and_presignatures_hold_every_invariant() {
+    sample(&scenario(Workload::Keygen), 300);
+    sample(&scenario(Workload::Mixed), 300);
+}
+
+#[test]
+fn a_network_of_five_holds_every_invariant() {
+    sample(&Scenario { nodes: 5, ..scenario(Workload::Mixed) }, 100);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_timeline_byte_for_byte() {
+    for workload in Workload::ALL {
+        for seed in [3, LIFE + 1] {
+            let (one, two) = (replay(&scenario(workload), seed), replay(&scenario(workload), seed));
+            assert!(!one.timeline.events.is_empty());
+            assert_eq!(one.timeline.text(), two.timeline.text(), "{} {seed}", workload.name());
+            assert_eq!(one.timeline.html("x"), two.timeline.html("x"));
+            assert_ne!(one.timeline, replay(&scenario(workload), seed + 1).timeline);
+        }
+    }
+}
+
+#[test]
+fn without_faults_every_session_succeeds() {
+    let quiet = Scenario { faults: BTreeSet::new(), ..scenario(Workload::Mixed) };
+    let summary = sample(&quiet, LIFE);
+    assert_eq!(summary.succeeded, summary.sessions);
+    assert!(Fault::ALL.iter().all(|fault| summary.fired.of(*fault) == 0));
+}
