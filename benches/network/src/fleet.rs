@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Receiver;
 use tsm_crypto::IdentityKey;
 use tsm_crypto::hedged::test_rng;
-use tsm_node::Settings;
+use tsm_node::{Settings, TenantLimits};
 use tsm_transport::{Limits, LinkEvent, LinksConfig, PeerKey, SecureLinks};
 use tsm_types::{ApplicationId, PlayerIndex};
 
@@ -40,12 +40,17 @@ const LINKS_STAY: Duration = Duration::from_secs(24 * 3600);
 /// How long each side of an honest session waits for the other: the machine may be crowded.
 pub const PATIENT: Duration = Duration::from_secs(30);
 
+/// How long a server keeps pairs whose phones have left, and outcomes: as short as pairs can be kept.
+pub const KEPT_FOR: Duration = Duration::from_secs(75);
+
 fn limits() -> Limits {
     Limits { unleased_for: LINKS_STAY, dynamic_unleased_for: LINKS_STAY, ..Limits::default() }
 }
 
 fn settings() -> Settings {
-    Settings { connect_timeout: PATIENT, links: limits(), ..Settings::default() }
+    let tenants = TenantLimits { pair_idle: KEPT_FOR, ..TenantLimits::default() };
+    let (links, outcome_lifetime) = (limits(), KEPT_FOR);
+    Settings { connect_timeout: PATIENT, outcome_lifetime, tenants, links, ..Settings::default() }
 }
 
 /// Links that only dial.

@@ -253,6 +253,8 @@ async fn at_the_door(server: &Server, known: &Arc<Tenant>, found: &mut Map<Strin
     );
 }
 
+/// What the server holds when nobody is there any more: as soon as the links are closed, and when what it
+/// keeps for a while is over.
 async fn leave(server: &Server, all: Vec<Arc<Tenant>>, with_all: Held, found: &mut Map<String, Value>) {
     for tenant in &all {
         tenant.phone.vanish().await;
@@ -264,9 +266,18 @@ async fn leave(server: &Server, all: Vec<Arc<Tenant>>, with_all: Held, found: &m
         sleep(Duration::from_millis(200)).await;
         held = server.held().await;
     }
-    println!(
-        "all phones left: {} KiB resident (of {}), {} files, {} pairs",
-        held.resident_kib, with_all.resident_kib, held.files, held.pairs
+    let say = |when: &str, held: Held| {
+        println!(
+            "{when}: {} KiB resident (of {}), {} files, {} pairs",
+            held.resident_kib, with_all.resident_kib, held.files, held.pairs
+        );
+    };
+    say("all phones left", held);
+    sleep(fleet::KEPT_FOR * 2).await;
+    let later = server.held().await;
+    say("some minutes later", later);
+    found.insert(
+        "after_all_left_kib".to_owned(),
+        json!({ "at_once": held.resident_kib, "minutes_later": later.resident_kib, "pairs": later.pairs }),
     );
-    found.insert("after_all_left_kib".to_owned(), json!(held.resident_kib));
 }

@@ -47,7 +47,8 @@ pub(crate) struct Shared {
 }
 
 struct Table {
-    peers: HashMap<PeerKey, Peer>,
+    /// Boxed: one is some kilobytes, and a map that has grown keeps its room.
+    peers: HashMap<PeerKey, Box<Peer>>,
     handshakes: WaitingRoom<oneshot::Sender<Infallible>>,
     failures: Failures,
     parked: ParkedLinks,
@@ -200,7 +201,7 @@ impl Shared {
     }
 
     pub(crate) fn status(&self, peer: &PeerKey) -> PeerStatus {
-        self.lock().peers.get(peer).map_or(PeerStatus::Unexpected, Peer::status)
+        self.lock().peers.get(peer).map_or(PeerStatus::Unexpected, |peer| peer.status())
     }
 
     pub(crate) fn strangers(&self) -> Vec<Stranger> {
@@ -213,7 +214,7 @@ impl Shared {
 
     /// Empties and closes all connections.
     pub(crate) fn retire_all(&self) {
-        self.lock().peers.values_mut().for_each(Peer::retire_all);
+        self.lock().peers.values_mut().for_each(|peer| peer.retire_all());
     }
 
     // The keeper of a peer.
@@ -445,7 +446,7 @@ impl Table {
         let limits = &shared.limits;
         let queue = QueueLimits { frames: limits.queued_frames, bytes: limits.queued_bytes };
         let most = shared.most_connections(key);
-        self.peers.entry(key.clone()).or_insert_with(|| Peer::new(key.clone(), queue, most))
+        self.peers.entry(key.clone()).or_insert_with(|| Box::new(Peer::new(key.clone(), queue, most)))
     }
 
     fn is_not_idle(&mut self, peer: &PeerKey) {
@@ -455,7 +456,7 @@ impl Table {
     }
 
     fn forget_if_unused(&mut self, peer: &PeerKey) {
-        if self.peers.get(peer).is_some_and(Peer::is_forgotten) {
+        if self.peers.get(peer).is_some_and(|peer| peer.is_forgotten()) {
             self.peers.remove(peer);
         }
     }
