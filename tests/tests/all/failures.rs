@@ -277,6 +277,26 @@ async fn a_link_that_does_not_come_back_ends_the_session_promptly_and_names_the_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_player_that_is_back_as_another_process_ends_the_session_at_once_and_is_named() {
+    let mut network = Network::start(3, 1).await;
+    // The caller of player 0 does not come.
+    let session = network.session("run", &[0, 1, 2]);
+    let ask = |player: u16| {
+        let (node, request) = (network.node(player).clone(), key_request(&session));
+        tokio::spawn(async move { node.generate_key(&application(), request).await })
+    };
+    let (one, two) = (ask(1), ask(2));
+    sleep(Duration::from_secs(1)).await;
+    let before = Instant::now();
+    network.restart(2).await;
+    assert_eq!(two.await.unwrap().unwrap_err().code, ErrorCode::NodeStopping);
+    let failure = one.await.unwrap().unwrap_err();
+    assert_eq!(failure.code, ErrorCode::PlayerRestarted, "{failure}");
+    assert_eq!(failure.players[0].player, PlayerIndex(2));
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_restart_the_pair_is_set_up_anew_and_signs() {
     let mut network = Network::start(3, 1).await;
     let key = network.make_key(CurveId::Secp256k1, 1).await;
