@@ -325,7 +325,7 @@ impl Running {
                 Some(inbound) => self.handle(inbound),
                 None => Err(Failure::new(ErrorCode::NodeFault, "the session was closed from within")),
             },
-            () = stopping.cancelled() => Err(Failure::new(ErrorCode::NodeStopping, "this node is shutting down")),
+            () = stopping.cancelled() => Err(Failure::new(ErrorCode::NodeStopping, "this node is stopping, and the time to end sessions is over")),
             () = tokio::time::sleep_until(wake) => self.check_times(awaited),
         }
     }

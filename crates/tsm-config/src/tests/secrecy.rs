@@ -106,7 +106,7 @@ proptest! {
     }
 }
 
-const PIECES: [&str; 40] = [
+const PIECES: [&str; 41] = [
     "",
     "\n",
     " ",
