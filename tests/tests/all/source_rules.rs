@@ -118,7 +118,11 @@ fn s23_lists_are_zipped_only_where_their_lengths_are_fixed() {
                 2,
                 "PerPeer::zip; both batches were counted by C12",
             ),
-            ("crates/tsm-protocols/src/ecdsa/presign/commit.rs", 1, "nonces, and the points just made of them"),
+            (
+                "crates/tsm-protocols/src/ecdsa/presign/commit.rs",
+                1,
+                "nonces, and the points just made of them",
+            ),
             (
                 "crates/tsm-protocols/src/ecdsa/presign/acknowledge.rs",
                 5,
