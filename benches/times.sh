@@ -16,6 +16,7 @@ workloads='
 ours-sign-2       2 301
 rival-sign-2      2  51
 ours-sign-3       3 101
+rival-sign-3      3  31
 ours-sign-2-p256  2 151
 rival-sign-2-p256 2  31
 ours-presign-2  128   6
@@ -25,6 +26,8 @@ ours-online       1 129
 ours-join         1 2001
 ours-key          3 101
 ours-pair         2 11
+k256-sign         1 2001
+secp256k1-sign    1 2001
 '
 
 results=$(mktemp)

@@ -38,6 +38,10 @@ impl Ifma {
         match self.0 {}
     }
 
+    pub fn add_shifted_vartime(self, _: &mut [u128; 256], _: u128, _: &[u128; 128]) {
+        match self.0 {}
+    }
+
     pub fn accumulate(self, _: &mut [Sum; 2], _: &RowScalars, _: &Pads) {
         match self.0 {}
     }

@@ -1,5 +1,5 @@
 //! What the multiplication from OT does with eight rows at once, in AVX-512 registers
-//! (`docs/spec/ot.md` 5.5).
+//! (`docs/spec/ot.md` 5.5); and the sum that the extension's check is made of (4.3.4).
 //!
 //! [`Ifma`] is the proof that the processor has the instructions; without it nothing here can be
 //! called. `tsm-crypto` holds the portable path, which gives the same bytes, and decides between them.

@@ -248,3 +248,25 @@ fn sums_of_products_have_room_for_the_largest_numbers() {
         }
     }
 }
+
+#[test]
+fn a_product_with_a_challenge_is_the_sum_of_shifted_blocks() {
+    let Some(ifma) = ifma() else { return };
+    let mut numbers = Numbers::new(6);
+    let mut word = || u128::from(numbers.word()) << 64 | u128::from(numbers.word());
+    for challenge in [0, 1, 1 << 127, u128::MAX, word(), word()] {
+        let block: [u128; 128] = std::array::from_fn(|_| word());
+        let before: [u128; 256] = std::array::from_fn(|_| word());
+        let mut product = before;
+        ifma.add_shifted_vartime(&mut product, challenge, &block);
+        let mut expected = before;
+        for (shift, word) in
+            (0..128).flat_map(|shift| block.iter().enumerate().map(move |(i, w)| (shift, (i, w))))
+        {
+            if (challenge >> shift) & 1 == 1 {
+                expected[shift + word.0] ^= word.1;
+            }
+        }
+        assert_eq!(product, expected);
+    }
+}

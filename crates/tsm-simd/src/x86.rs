@@ -66,6 +66,12 @@ impl Ifma {
         enter!(check_values(modulus, coefficients, addend, chosen, pads, out));
     }
 
+    /// For each bit of `challenge` that is 1, adds (in GF(2)) the block to the words of the product from
+    /// that bit's number on. The time depends on the challenge, which must be public.
+    pub fn add_shifted_vartime(self, product: &mut [u128; 256], challenge: u128, block: &[u128; 128]) {
+        enter!(add_shifted_vartime(product, challenge, block));
+    }
+
     /// sums_i += factor · pad_i for the first two columns.
     pub fn accumulate(self, sums: &mut [Sum; 2], factors: &RowScalars, pads: &Pads) {
         enter!(accumulate(sums, factors, pads));

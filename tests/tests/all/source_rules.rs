@@ -125,6 +125,11 @@ fn s23_lists_are_zipped_only_where_their_lengths_are_fixed() {
                 "PerPeer::zip; both batches were counted by C12",
             ),
             (
+                "crates/tsm-protocols/src/ecdsa/presign/commit.rs",
+                1,
+                "nonces, and the points just made of them",
+            ),
+            (
                 "crates/tsm-protocols/src/ecdsa/presign/acknowledge.rs",
                 5,
                 "PerPeer::zip; lists were counted by C12",
@@ -132,21 +137,18 @@ fn s23_lists_are_zipped_only_where_their_lengths_are_fixed() {
             ("crates/tsm-crypto/src/curve.rs", 1, "points and the encodings just made of them, one for each"),
             ("crates/tsm-crypto/src/fixed_base.rs", 4, fixed),
             ("crates/tsm-crypto/src/ot/base.rs", 9, fixed),
-            (
-                "crates/tsm-crypto/src/ot/batch.rs",
-                4,
-                "as extension.rs; the count fixes the lengths in decoding",
-            ),
+            ("crates/tsm-crypto/src/ot/batch.rs", 1, "the count fixes the lengths in decoding"),
             ("crates/tsm-crypto/src/ot/bits.rs", 1, fixed),
-            ("crates/tsm-crypto/src/ot/extension.rs", 4, fixed),
-            ("crates/tsm-crypto/src/ot/gf128.rs", 2, fixed),
+            ("crates/tsm-crypto/src/ot/columns.rs", 1, "both made for the same shape"),
+            ("crates/tsm-crypto/src/ot/extension.rs", 3, fixed),
+            ("crates/tsm-crypto/src/ot/gf128.rs", 3, fixed),
             ("crates/tsm-crypto/src/ot/ggm.rs", 2, fixed),
             ("crates/tsm-crypto/src/ot/limbs.rs", 3, fixed),
             ("crates/tsm-crypto/src/ot/pads.rs", 2, fixed),
             ("crates/tsm-crypto/src/ot/setup.rs", 2, fixed),
             ("crates/tsm-crypto/src/ot/rows/portable.rs", 9, fixed),
             ("crates/tsm-crypto/src/ot/vole.rs", 3, fixed),
-            ("crates/tsm-simd/src/ifma.rs", 11, fixed),
+            ("crates/tsm-simd/src/ifma.rs", 13, fixed),
         ],
     );
 }
@@ -273,6 +275,8 @@ fn s108_variable_time_functions_see_public_values_only() {
                 1,
                 "variable in the challenges, which are public; not in the columns",
             ),
+            ("crates/tsm-crypto/src/ot/gf128.rs", 2, "the two ways to that fold"),
+            ("crates/tsm-simd/src/x86.rs", 1, "one of them, entered"),
             ("crates/tsm-crypto/src/ot/limbs.rs", 1, "a power of two that depends on the curve alone"),
             (
                 "crates/tsm-crypto/src/ot/vole.rs",

@@ -47,22 +47,42 @@ impl Direction<'_> {
             .bytes("b identity", self.b_identity)
     }
 
-    /// Half of M, the hash to the group, for slot `slot` of instance `index`.
-    fn half_map(&self, index: usize, slot: u8, other: &Encoded) -> RistrettoPoint {
+    /// M, the hash to the group.
+    fn map(&self) -> Map {
+        Map(self.transcript(Label::BaseOtMap))
+    }
+
+    /// The hash to keys. `pair` is the identifier of the pair's state, complete after flight 1.
+    fn keys(&self, pair: &[u8; 32]) -> Keys {
+        Keys(self.transcript(Label::BaseOtKey).bytes("pair", pair))
+    }
+}
+
+/// M with the fields that all of its hashes begin with.
+struct Map(Transcript);
+
+impl Map {
+    /// Half of M for slot `slot` of instance `index`.
+    fn half(&self, index: usize, slot: u8, other: &Encoded) -> RistrettoPoint {
         let mut uniform = [0u8; 64];
-        self.transcript(Label::BaseOtMap)
+        self.0
+            .clone()
             .number("instance", index as u64)
             .number("slot", u64::from(slot))
             .bytes("other", other)
             .fill(&mut uniform);
         RistrettoPoint::from_uniform_bytes(&uniform)
     }
+}
 
+/// The hash to keys with the fields that all of them begin with.
+struct Keys(Transcript);
+
+impl Keys {
     /// The key of slot `slot` of instance `index`: everything both sides saw, and twice the point
-    /// that only they can compute. `pair` is the identifier of the pair's state, complete after flight 1.
+    /// that only they can compute.
     fn key(
         &self,
-        pair: &[u8; 32],
         index: usize,
         slot: u8,
         sender: &Encoded,
@@ -70,8 +90,8 @@ impl Direction<'_> {
         shared: &CompressedRistretto,
     ) -> Seed {
         let mut key = [0; 16];
-        self.transcript(Label::BaseOtKey)
-            .bytes("pair", pair)
+        self.0
+            .clone()
             .number("instance", index as u64)
             .number("slot", u64::from(slot))
             .bytes("B", sender)
@@ -100,11 +120,12 @@ impl BaseReceiver {
         let mut halves: Vec<RistrettoPoint> = (0..DELTA_BITS).map(|_| random_point(rng)).collect();
         let mut unwanted = RistrettoPoint::double_and_compress_batch(&halves);
         // Step 2.3: r_c = A - M(c, r_{1-c}).
+        let map = direction.map();
         let mut scalars = Vec::with_capacity(DELTA_BITS);
         for (index, (half, unwanted)) in halves.iter_mut().zip(&unwanted).enumerate() {
             let scalar = random_scalar(rng);
             let slot = choice(choices, index);
-            *half = RistrettoPoint::mul_base(&scalar) - direction.half_map(index, slot, unwanted.as_bytes());
+            *half = RistrettoPoint::mul_base(&scalar) - map.half(index, slot, unwanted.as_bytes());
             scalars.push(scalar + scalar);
         }
         let mut wanted = RistrettoPoint::double_and_compress_batch(&halves);
@@ -138,10 +159,11 @@ impl BaseReceiver {
             points.push(scalar * decode(point)?);
         }
         let shared = Zeroizing::new(RistrettoPoint::double_and_compress_batch(points.iter()));
+        let hash = direction.keys(pair);
         let mut keys = [[0; 16]; DELTA_BITS];
         for (index, (key, shared)) in keys.iter_mut().zip(shared.iter()).enumerate() {
             let slot = choice(self.choices, index);
-            *key = direction.key(pair, index, slot, &theirs[index], &mine[index], shared);
+            *key = hash.key(index, slot, &theirs[index], &mine[index], shared);
         }
         Some(keys)
     }
@@ -180,18 +202,20 @@ impl BaseSender {
         mine: &SenderPoints,
         theirs: &ReceiverPoints,
     ) -> Option<[[Seed; 2]; DELTA_BITS]> {
+        let map = direction.map();
         let mut points = Zeroizing::new(Vec::with_capacity(2 * DELTA_BITS));
         for (index, (scalar, encoded)) in self.scalars.iter().zip(theirs).enumerate() {
             for (slot, this, other) in [(0, 0, 1), (1, 1, 0)] {
-                let half = direction.half_map(index, slot, &encoded[other]);
+                let half = map.half(index, slot, &encoded[other]);
                 points.push(scalar * (decode(&encoded[this])? + half + half));
             }
         }
         let shared = Zeroizing::new(RistrettoPoint::double_and_compress_batch(points.iter()));
+        let hash = direction.keys(pair);
         let mut keys = [[[0; 16]; 2]; DELTA_BITS];
         for (index, (slots, shared)) in keys.iter_mut().zip(shared.chunks_exact(2)).enumerate() {
             for (slot, (key, shared)) in (0..).zip(slots.iter_mut().zip(shared)) {
-                *key = direction.key(pair, index, slot, &mine[index], &theirs[index], shared);
+                *key = hash.key(index, slot, &mine[index], &theirs[index], shared);
             }
         }
         Some(keys)

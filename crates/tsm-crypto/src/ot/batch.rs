@@ -7,29 +7,22 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 
-use aes::cipher::{BlockCipherEncrypt, KeyInit};
-use aes::{Aes128Enc, Block};
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand_core::CryptoRng;
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 use super::bits::{BitBlock, BitMatrix};
-use super::extension::{
-    Binding, Choices, ExtensionContext, MAX_BLOCKS, ReceiverExtension, SenderExtension, append_block,
-    check_block, clear_padding, fold, read_block,
-};
-use super::gadget::choice_bits;
-use super::gf128::Gf128;
+use super::columns::{self, Shape};
+use super::extension::{Binding, ExtensionContext, ReceiverExtension, SenderExtension};
 use super::pair::Judged;
-use super::{CHUNKS, CheckFailed, LEAVES, PairState, Seed, TREE_DEPTH, bit128, mask128};
+use super::{CheckFailed, PairState};
 use crate::curve::Curve;
 use crate::secret::Secret;
 
 /// Most multiplications of one batch: its answer on P-521 takes 14 MB.
 pub const MAX_BATCH: u16 = 100;
 
-/// B's message for a whole batch: 3,328 bytes for each multiplication on 256-bit curves, and 3,122.
+/// B's message for a whole batch: 1,664 bytes for each multiplication on 256-bit curves, and 2,610.
 ///
 /// Its encoding has one length, the number of multiplications.
 pub struct BatchMessage<C: Curve> {
@@ -68,7 +61,7 @@ pub fn receive<C: Curve>(
     // Step 4.3.1, for all parts.
     let mut nonce = [0; 32];
     rng.fill_bytes(&mut nonce);
-    let mut choices = Secret::new(vec![0u128; blocks::<C>(count) + 1]);
+    let mut choices = Secret::new(vec![0u128; Shape::new::<C>(count.into()).check_block() + 1]);
     for word in choices.expose_mut() {
         let mut bytes = [0; 16];
         rng.fill_bytes(&mut bytes);
@@ -85,48 +78,19 @@ pub(super) fn receive_with<C: Curve>(
     nonce: [u8; 32],
     mut choices: Secret<Vec<u128>>,
 ) -> (Vec<ReceiverExtension<C>>, BatchMessage<C>) {
-    clear_paddings::<C>(choices.expose_mut());
+    let shape = Shape::new::<C>(count.into());
+    shape.clear_padding(choices.expose_mut());
     let binding = Binding::new(pair.id(), context, nonce);
     let start = binding.prg_start::<C>();
-    let blocks = blocks::<C>(count);
-    // Steps 4.3.2 and 4.3.3.
-    let mut rows = BitMatrix::zero(blocks + 1);
-    let mut corrections = Vec::with_capacity(corrections_len::<C>(count));
-    for (chunk, leaves) in pair.receiver().leaves.iter().enumerate() {
-        let strings = expand_all::<C>(leaves, start, blocks + 1);
-        for (block, matrix) in rows.0.iter_mut().enumerate() {
-            let here = strings.each_ref().map(|string| string[block]);
-            let sum = here.iter().fold(choices.expose()[block], |sum, string| sum ^ string);
-            append_block::<C>(&mut corrections, place_in_part::<C>(block, blocks), sum);
-            for i in 0..TREE_DEPTH {
-                matrix[chunk * TREE_DEPTH + i] = here
-                    .iter()
-                    .enumerate()
-                    .filter(|(x, _)| (x >> i) & 1 == 1)
-                    .fold(0, |sum, (_, string)| sum ^ string);
-            }
-        }
-    }
-    // Step 4.3.4, once.
+    let (corrections, mut rows) = columns::receive(shape, &pair.receiver().leaves, start, choices.expose());
     rows.transpose();
-    let challenges = binding.challenges_of::<C>(&corrections, blocks);
-    let (check, chosen) = choices.expose().split_last().expect("the check has a block");
-    let folded_choices = challenges
-        .iter()
-        .zip(chosen)
-        .fold(Gf128(*check), |sum, (challenge, block)| sum.add(challenge.mul(Gf128(*block))));
-    let folded_columns = Box::new(fold(&challenges, &rows));
-    let message = BatchMessage {
-        count,
-        nonce,
-        corrections,
-        folded_choices: folded_choices.0,
-        folded_columns,
-        curve: PhantomData,
-    };
-    let parts = chosen
-        .chunks_exact(check_block::<C>())
-        .zip(parts_of::<C>(&rows))
+    // Step 4.3.4, once.
+    let (folded_choices, folded_columns) = binding.folds::<C>(&corrections, choices.expose(), &rows);
+    let message =
+        BatchMessage { count, nonce, corrections, folded_choices, folded_columns, curve: PhantomData };
+    let parts = choices.expose()[..shape.check_block()]
+        .chunks_exact(shape.blocks_of_part())
+        .zip(parts_of(shape, &rows))
         .map(|(chosen, rows)| ReceiverExtension::part(binding.clone(), chosen, rows))
         .collect();
     (parts, message)
@@ -144,104 +108,21 @@ pub fn check<C: Curve>(
 ) -> Result<Vec<SenderExtension<C>>, CheckFailed> {
     (0..message.count).for_each(|_| judged.pair.count_extension());
     let binding = Binding::new(judged.pair.id(), context, message.nonce);
-    let start = binding.prg_start::<C>();
     let delta = judged.sender.delta;
-    let blocks = blocks::<C>(message.count);
-    // Step 4.4.1, as for a single extension.
-    let mut rows = BitMatrix::zero(blocks + 1);
-    let corrections = message.corrections.chunks_exact(column_len::<C>(message.count));
-    for (chunk, (leaves, correction)) in judged.sender.leaves.iter().zip(corrections).enumerate() {
-        let strings = expand_all::<C>(leaves, start, blocks + 1);
-        let delta_masks: [u128; TREE_DEPTH] =
-            std::array::from_fn(|i| mask128(bit128(delta, chunk * TREE_DEPTH + i)));
-        for (block, matrix) in rows.0.iter_mut().enumerate() {
-            let part = block / check_block::<C>();
-            let correction = &correction[part * part_len::<C>()..];
-            let correction = match block == blocks {
-                true => u128::from_le_bytes(correction.try_into().expect("the check has 16 bytes")),
-                false => read_block::<C>(correction, block % check_block::<C>()),
-            };
-            for (i, delta_mask) in delta_masks.iter().enumerate() {
-                let mut sum = delta_mask & correction;
-                for (x, string) in strings.iter().enumerate() {
-                    // Numbers of leaves are public, bits of Δ are not.
-                    let x_mask = if (x >> i) & 1 == 1 { u128::MAX } else { 0 };
-                    sum ^= (x_mask ^ delta_mask) & string[block];
-                }
-                matrix[chunk * TREE_DEPTH + i] = sum;
-            }
-        }
-    }
-    // Check C2: R(w_a) = t̃_a + Δ_a·x̃ for all columns a at once.
+    let shape = Shape::new::<C>(message.count.into());
+    let start = binding.prg_start::<C>();
+    let mut rows = columns::send(shape, delta, &judged.sender.leaves, start, &message.corrections);
     rows.transpose();
-    let challenges = binding.challenges_of::<C>(&message.corrections, blocks);
-    let folded = fold(&challenges, &rows);
-    let mut wrong = 0u128;
-    for (m, (mine, theirs)) in folded.iter().zip(message.folded_columns.iter()).enumerate() {
-        wrong |= mine ^ theirs ^ (mask128(bit128(message.folded_choices, m)) & delta);
-    }
-    if bool::from(wrong.ct_eq(&0)) {
-        let part = |rows| SenderExtension::part(binding.clone(), delta, rows);
-        Ok(parts_of::<C>(&rows).map(part).collect())
-    } else {
-        Err(CheckFailed)
-    }
-}
-
-/// Blocks of all parts' choice bits, without the check's.
-fn blocks<C: Curve>(count: u16) -> usize {
-    usize::from(count) * check_block::<C>()
-}
-
-/// Which block of its part a block is; the check's keeps the number that it has in a single extension.
-fn place_in_part<C: Curve>(block: usize, blocks: usize) -> usize {
-    if block == blocks { check_block::<C>() } else { block % check_block::<C>() }
-}
-
-/// Bytes of a part's choice bits on the wire.
-fn part_len<C: Curve>() -> usize {
-    choice_bits::<C>() / 8
-}
-
-fn column_len<C: Curve>(count: u16) -> usize {
-    usize::from(count) * part_len::<C>() + 16
-}
-
-fn corrections_len<C: Curve>(count: u16) -> usize {
-    CHUNKS * column_len::<C>(count)
+    let folds = (message.folded_choices, &*message.folded_columns);
+    binding.check::<C>(delta, &message.corrections, folds, &rows)?;
+    let part = |rows| SenderExtension::part(binding.clone(), delta, rows);
+    Ok(parts_of(shape, &rows).map(part).collect())
 }
 
 /// The rows of each part. The check's are in none of them.
-fn parts_of<C: Curve>(rows: &BitMatrix) -> impl Iterator<Item = BitMatrix> {
-    rows.0.chunks_exact(check_block::<C>()).map(|part| BitMatrix(part.to_vec()))
+fn parts_of(shape: Shape, rows: &BitMatrix) -> impl Iterator<Item = BitMatrix> {
+    rows.0.chunks_exact(shape.blocks_of_part()).map(|part| BitMatrix(part.to_vec())).take(shape.parts())
 }
-
-/// Bits beyond the choice bits of a part become zero. The check's block has none.
-fn clear_paddings<C: Curve>(column: &mut [u128]) {
-    for part in column.chunks_exact_mut(check_block::<C>()) {
-        let mut single: Choices = [0; MAX_BLOCKS];
-        single[..part.len()].copy_from_slice(part);
-        clear_padding::<C>(&mut single);
-        part.copy_from_slice(&single[..part.len()]);
-        single.zeroize();
-    }
-}
-
-/// PRG(leaf) of all leaves of a tree: AES-128 under the leaf in counter mode.
-fn expand_all<C: Curve>(leaves: &[Seed; LEAVES], start: u128, blocks: usize) -> Strings {
-    leaves.map(|leaf| {
-        let mut stream: Vec<Block> =
-            (0..blocks).map(|counter| (start ^ counter as u128).to_le_bytes().into()).collect();
-        Aes128Enc::new(&leaf.into()).encrypt_blocks(&mut stream);
-        let mut string: Zeroizing<Vec<u128>> =
-            Zeroizing::new(stream.iter().map(|block| u128::from_le_bytes((*block).into())).collect());
-        stream.iter_mut().for_each(|block| block.zeroize());
-        clear_paddings::<C>(&mut string);
-        string
-    })
-}
-
-type Strings = [Zeroizing<Vec<u128>>; LEAVES];
 
 impl<C: Curve> BorshSerialize for BatchMessage<C> {
     fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
@@ -261,7 +142,7 @@ impl<C: Curve> BorshDeserialize for BatchMessage<C> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "no batch has so many"));
         }
         let nonce = <[u8; 32]>::deserialize_reader(reader)?;
-        let mut corrections = vec![0; corrections_len::<C>(count)];
+        let mut corrections = vec![0; Shape::new::<C>(count.into()).corrections_bytes()];
         reader.read_exact(&mut corrections)?;
         let folded_choices = u128::deserialize_reader(reader)?;
         let folded_columns = Box::new(BitBlock::deserialize_reader(reader)?);
@@ -280,6 +161,7 @@ mod tests {
     use super::*;
     use crate::curve::{P256, P384, P521, Secp256k1};
     use crate::hedged::test_rng;
+    use crate::ot::extension::{Choices, MAX_BLOCKS, check_block};
     use crate::ot::tests::honest_pair;
 
     const CONTEXT: ExtensionContext<'static> = ExtensionContext { ssid: &[4; 32], sender: 2, receiver: 3 };
@@ -288,7 +170,7 @@ mod tests {
         use rand_core::Rng;
         let mut rng = test_rng(seed);
         let mut word = || u128::from(rng.next_u64()) << 64 | u128::from(rng.next_u64());
-        (0..=blocks::<C>(count)).map(|_| word()).collect()
+        (0..=Shape::new::<C>(count.into()).check_block()).map(|_| word()).collect()
     }
 
     fn accepts<C: Curve>(pair: &PairState, context: &ExtensionContext<'_>, bytes: &[u8]) -> bool {
@@ -362,11 +244,11 @@ mod tests {
         let (_, message) = receive::<Secp256k1>(&b_side, &CONTEXT, 3, &mut test_rng(5));
         let honest = borsh::to_vec(&message).unwrap();
         assert!(accepts::<Secp256k1>(&a_side, &CONTEXT, &honest));
-        let column = column_len::<Secp256k1>(3);
+        let column = Shape::new::<Secp256k1>(3).column_bytes();
         // The nonce; first, last and check bits of each part in the first and last column; x̃; t̃.
         let places = [0, 51, 52, 103, 104, 155, 156, 171].map(|at| 34 + at);
-        let last = places.map(|at| at + 63 * column);
-        let folds = [34 + 64 * column, 34 + 64 * column + 16, honest.len() - 1];
+        let last = places.map(|at| at + 31 * column);
+        let folds = [34 + 32 * column, 34 + 32 * column + 16, honest.len() - 1];
         for place in [2].into_iter().chain(places).chain(last).chain(folds) {
             let mut spoiled = honest.clone();
             spoiled[place] ^= 1;
@@ -386,7 +268,7 @@ mod tests {
         let (_, b_side) = honest_pair(4);
         let (_, message) = receive::<Secp256k1>(&b_side, &CONTEXT, 2, &mut test_rng(5));
         let honest = borsh::to_vec(&message).unwrap();
-        assert_eq!(honest.len(), 2 * 3_328 + 3_122);
+        assert_eq!(honest.len(), 2 * 1_664 + 2_610);
         for count in [0u16, 1, 3, MAX_BATCH + 1, u16::MAX] {
             let bytes = [&count.to_le_bytes()[..], &honest[2..]].concat();
             assert!(borsh::from_slice::<BatchMessage<Secp256k1>>(&bytes).is_err(), "{count}");

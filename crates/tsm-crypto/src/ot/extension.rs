@@ -1,4 +1,4 @@
-//! OT extension: SoftSpokenOT with k = 2 (Roy, eprint 2022/192, figures 8 and 10) and its
+//! OT extension: SoftSpokenOT with k = 4 (Roy, eprint 2022/192, figures 8 and 10) and its
 //! consistency check, one instance of ξ OTs with 128 more for the check (`docs/spec/ot.md` 4).
 //!
 //! B sends one message. A looks at nothing that comes from it before check C2 has passed: a
@@ -9,18 +9,17 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 
-use aes::cipher::{BlockCipherEncrypt, KeyInit};
-use aes::{Aes128Enc, Block};
 use borsh::{BorshDeserialize, BorshSerialize};
 use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 use super::bits::{BitBlock, BitMatrix};
+use super::columns::{self, Shape};
 use super::gadget::choice_bits;
 use super::gf128::{Gf128, fold_vartime_in_challenges};
 use super::pair::Judged;
-use super::{CHUNKS, CheckFailed, LEAVES, Leaves, PairState, Seed, TREE_DEPTH, bit128, mask128};
+use super::{CheckFailed, Leaves, PairState, bit128, mask128};
 use crate::curve::Curve;
 use crate::secret::Secret;
 use crate::transcript::{Label, Transcript};
@@ -50,7 +49,7 @@ impl<C: Curve> Purpose for C {
     const NAME: &'static str = C::ID.name();
 }
 
-/// B's message: 6,448 bytes on 256-bit curves.
+/// B's message: 4,272 bytes on 256-bit curves.
 ///
 /// Its encoding has no lengths: all of them follow from the purpose.
 pub struct ExtensionMessage<P: Purpose> {
@@ -157,41 +156,17 @@ pub(super) fn receive<P: Purpose>(
     binding: &Binding,
     mut choices: Secret<Choices>,
 ) -> (Secret<Choices>, BitMatrix, ExtensionMessage<P>) {
-    clear_padding::<P>(choices.expose_mut());
+    let shape = Shape::new::<P>(1);
+    shape.clear_padding(choices.expose_mut());
     let start = binding.prg_start::<P>();
-    let check_block = check_block::<P>();
-    // Step 4.3.2 and 4.3.3.
-    let mut rows = BitMatrix::zero(check_block + 1);
-    let mut corrections = Vec::with_capacity(corrections_len::<P>());
-    for (chunk, leaves) in leaves.iter().enumerate() {
-        let mut strings = leaves.map(|leaf| expand::<P>(&leaf, start));
-        for block in 0..=check_block {
-            let sum = strings.iter().fold(choices.expose()[block], |sum, string| sum ^ string[block]);
-            append_block::<P>(&mut corrections, block, sum);
-            for i in 0..TREE_DEPTH {
-                rows.0[block][chunk * TREE_DEPTH + i] = strings
-                    .iter()
-                    .enumerate()
-                    .filter(|(x, _)| (x >> i) & 1 == 1)
-                    .fold(0, |sum, (_, string)| sum ^ string[block]);
-            }
-        }
-        strings.as_flattened_mut().zeroize();
-    }
-    // Step 4.3.4.
+    let (corrections, mut rows) = columns::receive(shape, leaves, start, choices.expose());
     rows.transpose();
-    let challenges = binding.challenges::<P>(&corrections);
-    let folded_choices = challenges
-        .iter()
-        .zip(choices.expose())
-        .fold(Gf128(choices.expose()[check_block]), |sum, (challenge, block)| {
-            sum.add(challenge.mul(Gf128(*block)))
-        });
-    let folded_columns = Box::new(fold(&challenges, &rows));
+    let column = &choices.expose()[..=shape.check_block()];
+    let (folded_choices, folded_columns) = binding.folds::<P>(&corrections, column, &rows);
     let message = ExtensionMessage {
         nonce: binding.nonce,
         corrections,
-        folded_choices: folded_choices.0,
+        folded_choices,
         folded_columns,
         purpose: PhantomData,
     };
@@ -206,38 +181,11 @@ pub(super) fn send<P: Purpose>(
     message: &ExtensionMessage<P>,
 ) -> Result<BitMatrix, CheckFailed> {
     let start = binding.prg_start::<P>();
-    let check_block = check_block::<P>();
-    // Step 4.4.1: column a = chunk·k + i; the string of leaf x counts where bit i of x ⊕ Δ_c is
-    // 1, which excludes the unknown leaf x = Δ_c by itself.
-    let mut rows = BitMatrix::zero(check_block + 1);
-    let corrections = message.corrections.chunks_exact(P::CHOICE_BITS / 8 + 16);
-    for (chunk, (leaves, correction)) in leaves.iter().zip(corrections).enumerate() {
-        let mut strings = leaves.map(|leaf| expand::<P>(&leaf, start));
-        let delta_masks: [u128; TREE_DEPTH] =
-            std::array::from_fn(|i| mask128(bit128(delta, chunk * TREE_DEPTH + i)));
-        for block in 0..=check_block {
-            let correction = read_block::<P>(correction, block);
-            for (i, delta_mask) in delta_masks.iter().enumerate() {
-                let mut sum = delta_mask & correction;
-                for (x, string) in strings.iter().enumerate() {
-                    // Numbers of leaves are public, bits of Δ are not.
-                    let x_mask = if (x >> i) & 1 == 1 { u128::MAX } else { 0 };
-                    sum ^= (x_mask ^ delta_mask) & string[block];
-                }
-                rows.0[block][chunk * TREE_DEPTH + i] = sum;
-            }
-        }
-        strings.as_flattened_mut().zeroize();
-    }
-    // Step 4.4.2, checks C2 and N4: R(w_a) = t̃_a + Δ_a·x̃ for all columns a at once.
+    let mut rows = columns::send(Shape::new::<P>(1), delta, leaves, start, &message.corrections);
     rows.transpose();
-    let challenges = binding.challenges::<P>(&message.corrections);
-    let folded = fold(&challenges, &rows);
-    let mut wrong = 0u128;
-    for (m, (mine, theirs)) in folded.iter().zip(message.folded_columns.iter()).enumerate() {
-        wrong |= mine ^ theirs ^ (mask128(bit128(message.folded_choices, m)) & delta);
-    }
-    if bool::from(wrong.ct_eq(&0)) { Ok(rows) } else { Err(CheckFailed) }
+    let folds = (message.folded_choices, &*message.folded_columns);
+    binding.check::<P>(delta, &message.corrections, folds, &rows)?;
+    Ok(rows)
 }
 
 /// What every hash of an extension is bound to.
@@ -272,13 +220,41 @@ impl Binding {
         u128::from_le_bytes(start)
     }
 
-    /// χ_b, one for each block of choice bits.
-    pub(super) fn challenges<P: Purpose>(&self, corrections: &[u8]) -> Vec<Gf128> {
-        self.challenges_of::<P>(corrections, check_block::<P>())
+    /// Step 4.3.4: x̃ and t̃. The last block of `choices` is the check's.
+    pub(super) fn folds<P: Purpose>(
+        &self,
+        corrections: &[u8],
+        choices: &[u128],
+        rows: &BitMatrix,
+    ) -> (u128, Box<BitBlock>) {
+        let (check, chosen) = choices.split_last().expect("the check has a block");
+        let challenges = self.challenges::<P>(corrections, chosen.len());
+        let folded_choices = challenges
+            .iter()
+            .zip(chosen)
+            .fold(Gf128(*check), |sum, (challenge, block)| sum.add(challenge.mul(Gf128(*block))));
+        (folded_choices.0, Box::new(fold(&challenges, rows)))
     }
 
-    /// χ_b of a batch with so many blocks of choice bits.
-    pub(super) fn challenges_of<P: Purpose>(&self, corrections: &[u8], blocks: usize) -> Vec<Gf128> {
+    /// Checks C2 and N4: R(w_a) = t̃_a + Δ_a·x̃ for all columns a at once.
+    pub(super) fn check<P: Purpose>(
+        &self,
+        delta: u128,
+        corrections: &[u8],
+        (folded_choices, folded_columns): (u128, &BitBlock),
+        rows: &BitMatrix,
+    ) -> Result<(), CheckFailed> {
+        let challenges = self.challenges::<P>(corrections, rows.0.len() - 1);
+        let folded = fold(&challenges, rows);
+        let mut wrong = 0u128;
+        for (m, (mine, theirs)) in folded.iter().zip(folded_columns).enumerate() {
+            wrong |= mine ^ theirs ^ (mask128(bit128(folded_choices, m)) & delta);
+        }
+        if bool::from(wrong.ct_eq(&0)) { Ok(()) } else { Err(CheckFailed) }
+    }
+
+    /// χ_b, one for each block of choice bits.
+    pub(super) fn challenges<P: Purpose>(&self, corrections: &[u8], blocks: usize) -> Vec<Gf128> {
         let mut stream =
             self.transcript::<P>(Label::ExtensionCheck).bytes("corrections", corrections).stream();
         (0..blocks)
@@ -303,29 +279,6 @@ pub(super) const fn check_block<P: Purpose>() -> usize {
     P::CHOICE_BITS.div_ceil(128)
 }
 
-const fn corrections_len<P: Purpose>() -> usize {
-    CHUNKS * (P::CHOICE_BITS / 8 + 16)
-}
-
-/// Bits of the last block of choice bits that are not choice bits become zero.
-pub(super) fn clear_padding<P: Purpose>(blocks: &mut Choices) {
-    let padding = 128 * check_block::<P>() - P::CHOICE_BITS;
-    blocks[check_block::<P>() - 1] &= u128::MAX >> padding;
-}
-
-/// PRG(leaf): AES-128 under the leaf in counter mode.
-fn expand<P: Purpose>(leaf: &Seed, start: u128) -> Choices {
-    let mut stream = [Block::default(); MAX_BLOCKS];
-    let blocks = check_block::<P>() + 1;
-    for (counter, block) in stream.iter_mut().enumerate() {
-        *block = (start ^ counter as u128).to_le_bytes().into();
-    }
-    Aes128Enc::new(&(*leaf).into()).encrypt_blocks(&mut stream[..blocks]);
-    let mut string = stream.map(|block| u128::from_le_bytes(block.into()));
-    clear_padding::<P>(&mut string);
-    string
-}
-
 /// Step 4.3.4: R of all columns, from the matrix by rows.
 pub(super) fn fold(challenges: &[Gf128], rows: &BitMatrix) -> BitBlock {
     let (masks, blocks) = rows.0.split_last().expect("a matrix has the check's block");
@@ -334,23 +287,6 @@ pub(super) fn fold(challenges: &[Gf128], rows: &BitMatrix) -> BitBlock {
         *sum ^= *mask;
     }
     folded
-}
-
-pub(super) fn append_block<P: Purpose>(bytes: &mut Vec<u8>, block: usize, value: u128) {
-    bytes.extend_from_slice(&value.to_le_bytes()[..block_len::<P>(block)]);
-}
-
-pub(super) fn read_block<P: Purpose>(bytes: &[u8], block: usize) -> u128 {
-    let start = if block == check_block::<P>() { P::CHOICE_BITS / 8 } else { 16 * block };
-    let mut value = [0; 16];
-    let part = &mut value[..block_len::<P>(block)];
-    part.copy_from_slice(&bytes[start..start + part.len()]);
-    u128::from_le_bytes(value)
-}
-
-/// Bytes of a block that are sent.
-fn block_len<P: Purpose>(block: usize) -> usize {
-    if block == check_block::<P>() { 16 } else { (P::CHOICE_BITS / 8 - 16 * block).min(16) }
 }
 
 impl<P: Purpose> BorshSerialize for ExtensionMessage<P> {
@@ -365,7 +301,7 @@ impl<P: Purpose> BorshSerialize for ExtensionMessage<P> {
 impl<P: Purpose> BorshDeserialize for ExtensionMessage<P> {
     fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
         let nonce = <[u8; 32]>::deserialize_reader(reader)?;
-        let mut corrections = vec![0; corrections_len::<P>()];
+        let mut corrections = vec![0; Shape::new::<P>(1).corrections_bytes()];
         reader.read_exact(&mut corrections)?;
         let folded_choices = u128::deserialize_reader(reader)?;
         let folded_columns = Box::new(BitBlock::deserialize_reader(reader)?);
@@ -390,5 +326,3 @@ impl<C: Curve> fmt::Debug for SenderExtension<C> {
         f.debug_struct("SenderExtension").finish_non_exhaustive()
     }
 }
-
-const _: () = assert!(LEAVES == 1 << TREE_DEPTH);

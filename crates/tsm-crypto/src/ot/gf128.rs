@@ -3,6 +3,8 @@
 //! The field is GF(2)\[x\] / (x^128 + x^7 + x^2 + x + 1); bit i of the word is the coefficient of
 //! x^i. The product has a type, so that no bitwise AND can be mistaken for it.
 
+use tsm_simd::Ifma;
+
 use super::bits::BitBlock;
 use super::{bit128, mask128};
 
@@ -41,6 +43,30 @@ impl Gf128 {
 /// time depends on the challenges, which are public.
 pub(super) fn fold_vartime_in_challenges(challenges: &[Gf128], blocks: &[BitBlock]) -> BitBlock {
     debug_assert_eq!(challenges.len(), blocks.len());
+    let mut product = match Ifma::detect() {
+        Some(ifma) => {
+            let mut product = [0; 256];
+            for (challenge, block) in challenges.iter().zip(blocks) {
+                ifma.add_shifted_vartime(&mut product, challenge.0, block);
+            }
+            product
+        }
+        None => unreduced_vartime(challenges, blocks),
+    };
+    // x^m = x^(m-128) · (x^7 + x^2 + x + 1), highest first: the new terms are below m.
+    for m in (128..256).rev() {
+        let high = product[m];
+        for term in [0, 1, 2, 7] {
+            product[m - 128 + term] ^= high;
+        }
+    }
+    let mut folded = [0; 128];
+    folded.copy_from_slice(&product[..128]);
+    folded
+}
+
+/// The sum before its reduction, without wide registers.
+fn unreduced_vartime(challenges: &[Gf128], blocks: &[BitBlock]) -> [u128; 256] {
     // In halves: the compiler makes wide registers of 64-bit words, but not of 128-bit ones.
     let mut halves = [[0u64; 2]; 256];
     for (challenge, block) in challenges.iter().zip(blocks) {
@@ -52,17 +78,7 @@ pub(super) fn fold_vartime_in_challenges(challenges: &[Gf128], blocks: &[BitBloc
             }
         }
     }
-    let mut product = halves.map(|[low, high]| u128::from(high) << 64 | u128::from(low));
-    // x^m = x^(m-128) · (x^7 + x^2 + x + 1), highest first: the new terms are below m.
-    for m in (128..256).rev() {
-        let high = product[m];
-        for term in [0, 1, 2, 7] {
-            product[m - 128 + term] ^= high;
-        }
-    }
-    let mut folded = [0; 128];
-    folded.copy_from_slice(&product[..128]);
-    folded
+    halves.map(|[low, high]| u128::from(high) << 64 | u128::from(low))
 }
 
 #[cfg(test)]
@@ -141,6 +157,14 @@ mod tests {
         let mut rows = columns.clone();
         rows.iter_mut().for_each(transpose);
         let mut folded = fold_vartime_in_challenges(&challenges, &rows);
+        // By whichever way; both give the same.
+        if let Some(ifma) = Ifma::detect() {
+            let mut product = [0; 256];
+            for (challenge, block) in challenges.iter().zip(&rows) {
+                ifma.add_shifted_vartime(&mut product, challenge.0, block);
+            }
+            assert_eq!(product, unreduced_vartime(&challenges, &rows));
+        }
         transpose(&mut folded);
         for a in 0..128 {
             let sum = (0..4).fold(Gf128(0), |sum, b| sum.add(challenges[b].mul(Gf128(columns[b][a]))));

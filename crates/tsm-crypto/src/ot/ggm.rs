@@ -11,7 +11,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::base::Direction;
 use super::{CHUNKS, CheckFailed, DELTA_BITS, LEAVES, Leaves, Seed, TREE_DEPTH};
-use crate::transcript::Label;
+use crate::transcript::{Label, Transcript};
 
 /// Bytes of a leaf's check string: twice the security parameter.
 const CHECK_BYTES: usize = 32;
@@ -32,15 +32,19 @@ pub(super) struct TreeMessage {
     pub(super) digest: [u8; 32],
 }
 
-/// The hashes of this module, bound to a direction of a pair.
-#[derive(Clone, Copy)]
-pub(super) struct Trees<'a> {
-    pub(super) direction: Direction<'a>,
-    /// Identifier of the pair's state.
-    pub(super) pair: &'a [u8; 32],
+/// The hashes of this module with the fields that all of them begin with.
+pub(super) struct Trees {
+    level: Transcript,
+    check: Transcript,
 }
 
-impl Trees<'_> {
+impl Trees {
+    /// For a direction of a pair; `pair` is the identifier of its state.
+    pub(super) fn new(direction: &Direction<'_>, pair: &[u8; 32]) -> Self {
+        let hash = |label| direction.transcript(label).bytes("pair", pair);
+        Trees { level: hash(Label::GgmLevel), check: hash(Label::GgmCheck) }
+    }
+
     /// Steps 3.1 to 3.4, B's part.
     pub(super) fn build(
         &self,
@@ -151,9 +155,8 @@ impl Trees<'_> {
     fn expand(&self, chunk: usize, level: usize, nodes: &mut [Seed; LEAVES]) {
         for number in (0..1 << level).rev() {
             let mut children = Zeroizing::new([0u8; 32]);
-            self.direction
-                .transcript(Label::GgmLevel)
-                .bytes("pair", self.pair)
+            self.level
+                .clone()
                 .number("chunk", chunk as u64)
                 .number("level", level as u64)
                 .number("node", number as u64)
@@ -166,9 +169,8 @@ impl Trees<'_> {
     }
 
     fn check_string(&self, chunk: usize, leaf: usize, seed: &Seed) -> CheckString {
-        self.direction
-            .transcript(Label::GgmCheck)
-            .bytes("pair", self.pair)
+        self.check
+            .clone()
             .number("chunk", chunk as u64)
             .number("leaf", leaf as u64)
             .bytes("seed", seed)
@@ -176,9 +178,8 @@ impl Trees<'_> {
     }
 
     fn digest(&self, checks: &[[CheckString; LEAVES]; CHUNKS]) -> [u8; 32] {
-        self.direction
-            .transcript(Label::GgmCheck)
-            .bytes("pair", self.pair)
+        self.check
+            .clone()
             .count("strings", CHUNKS * LEAVES)
             .bytes("strings", checks.as_flattened().as_flattened())
             .digest()
@@ -220,10 +221,12 @@ mod tests {
     use rand_core::Rng;
 
     const DELTA: u128 = 0xfedc_ba98_7654_3210_0f1e_2d3c_4b5a_6978;
-    const TREES: Trees<'static> = Trees {
-        direction: Direction { ssid: &[1; 32], a: 3, b: 5, a_identity: b"alice", b_identity: b"bob" },
-        pair: &[7; 32],
-    };
+    const DIRECTION: Direction<'static> =
+        Direction { ssid: &[1; 32], a: 3, b: 5, a_identity: b"alice", b_identity: b"bob" };
+
+    fn trees() -> Trees {
+        Trees::new(&DIRECTION, &[7; 32])
+    }
 
     fn keys() -> ([[Seed; 2]; DELTA_BITS], [Seed; DELTA_BITS]) {
         let mut rng = test_rng(1);
@@ -236,8 +239,8 @@ mod tests {
     #[test]
     fn s51_the_receiver_of_trees_gets_all_leaves_but_those_of_delta() {
         let (both, chosen) = keys();
-        let (all, message) = TREES.build(&both, &mut test_rng(2));
-        let some = TREES.evaluate(DELTA, &chosen, &message).unwrap();
+        let (all, message) = trees().build(&both, &mut test_rng(2));
+        let some = trees().evaluate(DELTA, &chosen, &message).unwrap();
         for chunk in 0..CHUNKS {
             let missing = ((DELTA >> (chunk * TREE_DEPTH)) as usize) % LEAVES;
             for leaf in 0..LEAVES {
@@ -253,33 +256,34 @@ mod tests {
     #[test]
     fn n3_a_wrong_correction_that_the_path_meets_is_noticed() {
         let (both, chosen) = keys();
-        for (chunk, level) in [(0, 0), (0, 1), (17, 0), (63, 1)] {
-            let (_, mut message) = TREES.build(&both, &mut test_rng(2));
+        for (chunk, level) in [(0, 0), (0, TREE_DEPTH - 1), (17, 1), (CHUNKS - 1, 2)] {
+            let (_, mut message) = trees().build(&both, &mut test_rng(2));
             let side = 1 - ((DELTA >> base_index(chunk, level)) & 1) as usize;
             message.corrections[chunk][level][side][3] ^= 1;
-            assert_eq!(TREES.evaluate(DELTA, &chosen, &message).err(), Some(CheckFailed));
+            assert_eq!(trees().evaluate(DELTA, &chosen, &message).err(), Some(CheckFailed));
         }
     }
 
     #[test]
     fn n3_wrong_sums_and_digests_are_noticed() {
         let (both, chosen) = keys();
-        let (_, mut message) = TREES.build(&both, &mut test_rng(2));
+        let (_, mut message) = trees().build(&both, &mut test_rng(2));
         message.sums[5][0] ^= 1;
-        assert!(TREES.evaluate(DELTA, &chosen, &message).is_err());
+        assert!(trees().evaluate(DELTA, &chosen, &message).is_err());
         message.sums[5][0] ^= 1;
         message.digest[31] ^= 0x80;
-        assert!(TREES.evaluate(DELTA, &chosen, &message).is_err());
+        assert!(trees().evaluate(DELTA, &chosen, &message).is_err());
         message.digest[31] ^= 0x80;
-        assert!(TREES.evaluate(DELTA, &chosen, &message).is_ok());
+        assert!(trees().evaluate(DELTA, &chosen, &message).is_ok());
     }
 
     #[test]
     fn n3_trees_of_another_direction_or_pair_are_refused() {
         let (both, chosen) = keys();
-        let (_, message) = TREES.build(&both, &mut test_rng(2));
-        let direction = Direction { a: 5, b: 3, ..TREES.direction };
-        assert!(Trees { direction, ..TREES }.evaluate(DELTA, &chosen, &message).is_err());
-        assert!(Trees { pair: &[8; 32], ..TREES }.evaluate(DELTA, &chosen, &message).is_err());
+        let (_, message) = trees().build(&both, &mut test_rng(2));
+        for direction in [Direction { a: 5, b: 3, ..DIRECTION }, Direction { ssid: &[2; 32], ..DIRECTION }] {
+            assert!(Trees::new(&direction, &[7; 32]).evaluate(DELTA, &chosen, &message).is_err());
+        }
+        assert!(Trees::new(&DIRECTION, &[8; 32]).evaluate(DELTA, &chosen, &message).is_err());
     }
 }

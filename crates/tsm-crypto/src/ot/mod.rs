@@ -26,6 +26,7 @@ pub mod zero_share;
 
 mod base;
 mod bits;
+mod columns;
 mod gadget;
 mod gf128;
 mod ggm;
@@ -64,8 +65,9 @@ impl std::error::Error for CheckFailed {}
 /// Bits of Δ, and number of base OTs per direction: the spec's κ_ot.
 const DELTA_BITS: usize = 128;
 
-/// Depth k of a GGM tree: bits of Δ per chunk. 2 costs the time of 1 and half its bytes.
-const TREE_DEPTH: usize = 2;
+/// Depth k of a GGM tree: bits of Δ per chunk. Twice as many halve an extension's bytes, for four
+/// times the leaves to expand in half the trees.
+const TREE_DEPTH: usize = 4;
 
 /// Leaves of a tree.
 const LEAVES: usize = 1 << TREE_DEPTH;

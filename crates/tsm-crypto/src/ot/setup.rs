@@ -76,14 +76,14 @@ pub struct HigherFlight1 {
     points: Box<SenderPoints>,
 }
 
-/// Second message of the higher index: 10,320 bytes.
+/// Second message of the higher index: 8,272 bytes.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct HigherFlight2 {
     trees: Box<TreeMessage>,
     extension: ExtensionMessage<SecondDirection>,
 }
 
-/// Second message of the lower index: 6,176 bytes.
+/// Second message of the lower index: 5,152 bytes.
 #[derive(BorshSerialize, BorshDeserialize)]
 pub struct LowerFlight2 {
     trees: Box<TreeMessage>,
@@ -166,7 +166,7 @@ impl LowerAnswered {
         let LowerAnswered { context, common, delta, keys } = self;
         let pair = &common.id;
         // Section 3 as A of the first direction, check N3.
-        let leaves = Trees { direction: context.first(), pair }
+        let leaves = Trees::new(&context.first(), pair)
             .evaluate(*delta.expose(), keys.expose(), &theirs.trees)
             .map_err(|CheckFailed| SetupError::CheckFailed("N3 trees"))?;
         let sender = SenderHalf { delta: *delta.expose(), leaves };
@@ -183,7 +183,7 @@ impl LowerAnswered {
             ];
         }
         // Section 3 as B of the second direction.
-        let (leaves, trees) = Trees { direction: context.second(), pair }.build(&both, rng);
+        let (leaves, trees) = Trees::new(&context.second(), pair).build(&both, rng);
         let state = PairState::new(common.id, sender, ReceiverHalf { leaves }, common.zero_share_seed);
         Ok((state, LowerFlight2 { trees }))
     }
@@ -235,7 +235,7 @@ impl HigherStarted {
             .ok_or(SetupError::Malformed("N2 base-OT receiver point"))?;
         let both = Zeroizing::new(both);
         // Section 3 as B of the first direction.
-        let (leaves, trees) = Trees { direction: context.first(), pair }.build(&both, rng);
+        let (leaves, trees) = Trees::new(&context.first(), pair).build(&both, rng);
         // Step 4.5.1: the choice bits are the complements of the bits of Δ.
         let nonce = random_bytes(rng);
         let mut choices = Secret::new([0; MAX_BLOCKS]);
@@ -273,7 +273,7 @@ impl HigherAnswered {
     pub fn finish(self, theirs: &LowerFlight2) -> Result<PairState, SetupError> {
         let HigherAnswered { context, common, delta, keys, receiver } = self;
         // Section 3 as A of the second direction, check N3.
-        let leaves = Trees { direction: context.second(), pair: &common.id }
+        let leaves = Trees::new(&context.second(), &common.id)
             .evaluate(*delta.expose(), keys.expose(), &theirs.trees)
             .map_err(|CheckFailed| SetupError::CheckFailed("N3 trees"))?;
         let sender = SenderHalf { delta: *delta.expose(), leaves };
@@ -446,7 +446,8 @@ mod tests {
             a.judge(|judged| {
                 let half = judged.sender;
                 for (chunk, (known, all)) in half.leaves.iter().zip(b.receiver().leaves.iter()).enumerate() {
-                    let missing = ((half.delta >> (chunk * super::super::TREE_DEPTH)) & 3) as usize;
+                    let missing =
+                        (half.delta >> (chunk * super::super::TREE_DEPTH)) as usize % super::super::LEAVES;
                     for leaf in 0..super::super::LEAVES {
                         assert_eq!(known[leaf] == all[leaf], leaf != missing);
                     }
@@ -463,7 +464,7 @@ mod tests {
         let (lower, higher, flight) = answers(1);
         let pair = &lower.common.id;
         let delta = *lower.delta.expose();
-        let leaves = Trees { direction: lower.context.first(), pair }
+        let leaves = Trees::new(&lower.context.first(), pair)
             .evaluate(delta, lower.keys.expose(), &flight.trees)
             .unwrap();
         let binding = lower.context.binding(pair, flight.extension.nonce);
@@ -495,8 +496,8 @@ mod tests {
         check(&f, 8_224);
         check(&g, 4_128);
         let (lower, _, flight) = answers(1);
-        check(&flight, 10_320);
-        check(&lower.finish(&flight, &mut test_rng(5)).unwrap().1, 6_176);
+        check(&flight, 8_272);
+        check(&lower.finish(&flight, &mut test_rng(5)).unwrap().1, 5_152);
     }
 
     #[test]
@@ -553,7 +554,7 @@ mod tests {
     fn n4_any_changed_part_of_the_extension_is_refused() {
         let (_, _, flight) = answers(1);
         // Nonce, u, x̃, t̃: first and last byte of each.
-        for position in [6_176, 6_207, 6_208, 8_255, 8_256, 8_271, 8_272, 10_319] {
+        for position in [5_152, 5_183, 5_184, 6_207, 6_208, 6_223, 6_224, 8_271] {
             let error = answers(1).0.finish(&changed(&flight, position), &mut test_rng(5)).err();
             assert_eq!(error, Some(SetupError::CheckFailed("N4 extension")), "{position}");
         }

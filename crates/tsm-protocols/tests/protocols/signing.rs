@@ -70,7 +70,7 @@ fn assert_burned(pairs: &Pairs, outcome: &Outcome<PartialSignature>, at: u16, ch
 #[test]
 fn c2_s41_a_spoiled_extension_burns_the_pair_and_nothing_leaves_the_victim() {
     // Header, nonce of the extension, its corrections, folded choices, and folded columns.
-    for place in [64 + 32, 64 + 32 + 32, 64 + 32 + 32 + 4352, 64 + 32 + 32 + 4352 + 16 + 2047] {
+    for place in [64 + 32, 64 + 32 + 32, 64 + 32 + 32 + 2176, 64 + 32 + 32 + 2176 + 16 + 2047] {
         let pairs = Pairs::fresh(&PLAYERS);
         let sent = Cell::new(0);
         let outcome = tampered(&pairs, |message| {
@@ -531,10 +531,10 @@ fn s24_s29_every_malformed_field_names_its_sender() {
 #[test]
 fn the_messages_have_the_documented_sizes() {
     let cases = [
-        (CurveId::P256, 6_544, 40_200),
-        (CurveId::P384, 7_568, 78_696),
-        (CurveId::P521, 8_720, 136_692),
-        (CurveId::Secp256k1, 6_544, 40_200),
+        (CurveId::P256, 4_368, 40_200),
+        (CurveId::P384, 4_880, 78_696),
+        (CurveId::P521, 5_456, 136_692),
+        (CurveId::Secp256k1, 4_368, 40_200),
     ];
     for (curve, first, second) in cases {
         let shares = generate(curve, 1, &PLAYERS);

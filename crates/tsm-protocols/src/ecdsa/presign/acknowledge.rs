@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use elliptic_curve::Group;
 use tsm_crypto::commitment::Commitment;
 use tsm_crypto::ot::PairState;
-use tsm_crypto::{CryptoRng, Curve, Label, Secret, Transcript};
+use tsm_crypto::{CryptoRng, Curve, Label, NonIdentityPoint, Secret, Transcript};
 
 use super::commit::{NONCES, Run, encode_all};
 use super::count::{Acknowledged, Acknowledgement};
@@ -80,20 +79,22 @@ impl<C: Curve> Round for Multiplied<C> {
 
         // Step 4.3.
         let origin = Arc::new(Origin::new(run.certificate, context.players().clone(), context.me()));
-        let mut presignatures = Vec::new();
-        for (number, (own, mine)) in own.into_iter().zip(&mine.points).enumerate() {
+        let mut nonce_sums = Vec::new();
+        for (number, mine) in mine.points.iter().enumerate() {
             let sent = || received.iter().filter_map(|(_, message)| message.broadcast.points.get(number));
             // C8: the pk_j belong to the key.
             let key_sum = sent().fold(*mine.key_point.point(), |sum, peer| sum + peer.key_point.point());
             if key_sum != run.public_key {
                 return Err(Abort::unattributed("C8 sum of the key points"));
             }
-            // C9: R is a point.
-            let nonce_sum =
-                sent().fold(*mine.nonce_point.point(), |sum, peer| sum + peer.nonce_point.point());
-            if bool::from(nonce_sum.is_identity()) {
-                return Err(Abort::unattributed("C9 sum of the nonce points"));
-            }
+            nonce_sums
+                .push(sent().fold(*mine.nonce_point.point(), |sum, peer| sum + peer.nonce_point.point()));
+        }
+        // C9: every R is a point.
+        let nonce_sums = NonIdentityPoint::<C>::batch(&nonce_sums)
+            .ok_or(Abort::unattributed("C9 sum of the nonce points"))?;
+        let mut presignatures = Vec::new();
+        for (number, (own, nonce_sum)) in own.into_iter().zip(nonce_sums).enumerate() {
             let psis = received.iter().filter_map(|(_, message)| message.private.get(number));
             let (u, v) = shares::<C>(
                 [&own.nonce, &own.mask, &own.key],
@@ -101,12 +102,7 @@ impl<C: Curve> Round for Multiplied<C> {
                 terms.iter().filter_map(|(_, terms)| terms.get(number)),
             );
             let secrets = [own.mask, u, v].map(|scalar| Secret::new(C::encode_scalar(scalar.expose())));
-            presignatures.push(Presignature::new(
-                own.id,
-                origin.clone(),
-                C::encode_point(&nonce_sum),
-                secrets,
-            ));
+            presignatures.push(Presignature::new(own.id, origin.clone(), nonce_sum, secrets));
         }
 
         // Step 4.4.

@@ -65,15 +65,12 @@ pub(super) fn commit<C: Curve>(
 ) -> Step<Vec<Presignature>> {
     let context = &run.signer.context;
     // Step 2.1: neither r_i nor φ_i is zero (rule S-69).
-    let nonces: Vec<Nonce<C>> = (0..run.count.get())
-        .map(|_| {
-            let nonce = Secret::new(C::random_nonzero_scalar(rng));
-            let mask = Secret::new(C::random_nonzero_scalar(rng));
-            let point =
-                NonIdentityPoint::new(C::mul_generator(nonce.expose())).expect("the nonce is not zero");
-            Nonce { nonce, mask, point }
-        })
-        .collect();
+    let secrets: Vec<[Secret<C::Scalar>; 2]> =
+        (0..run.count.get()).map(|_| [(); 2].map(|()| Secret::new(C::random_nonzero_scalar(rng)))).collect();
+    let points: Vec<C::Point> = secrets.iter().map(|[nonce, _]| C::mul_generator(nonce.expose())).collect();
+    let points = NonIdentityPoint::batch(&points).expect("no nonce is zero");
+    let nonces: Vec<Nonce<C>> =
+        secrets.into_iter().zip(points).map(|([nonce, mask], point)| Nonce { nonce, mask, point }).collect();
     // Step 2.2: one commitment to all R_i, and N_i.
     let encoded = encode_all::<C>(nonces.iter().map(|nonce| &nonce.point));
     let (commitment, blinding) = commitment_context(context, context.me(), NONCES).commit(&encoded, rng);

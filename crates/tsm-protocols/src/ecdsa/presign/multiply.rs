@@ -1,6 +1,7 @@
 //! Message 2: check the peers' extensions, open, multiply for every presignature
 //! (docs/spec/presigning.md, steps 3.1 to 3.7, checks C2 and C12).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -118,12 +119,12 @@ impl<C: Curve> Round for Committed<C> {
                     commitment: message.broadcast.commitment,
                     parts: started.receivers.into_iter().zip(senders).collect::<Vec<_>>().into_iter(),
                     halves: Vec::new(),
-                    unsent: None,
+                    unsent: VecDeque::new(),
                     sent: Vec::new(),
                 })
             })?;
 
-        let (mut made, mut points) = (Vec::new(), Vec::new());
+        let (mut made, mut nonce_points, mut own) = (Vec::new(), Vec::new(), Vec::new());
         for (number, Nonce { nonce, mask, point }) in nonces.into_iter().enumerate() {
             // Step 3.4.
             let id = presignature_id(&ssid, number);
@@ -133,25 +134,22 @@ impl<C: Curve> Round for Committed<C> {
                 let zero = zero_share::pair_share::<C>(&checked.zero_shares, &id.0, context.me().0, peer.0);
                 *key.expose_mut() += zero.expose();
             }
-            // Step 3.6, with each peer by itself. pk_i and all Γ become bytes together.
-            let mut own = vec![C::mul_generator(key.expose())];
+            own.push(C::mul_generator(key.expose()));
+            // Step 3.6, with each peer by itself.
             let inputs = [nonce.expose(), key.expose()];
             checked = checked.map(|_, checked| checked.multiply(&id, inputs, &mask, &mut own, rng));
-            // A uniform scalar is never zero in practice; if one were, the run ends.
-            let mut own = NonIdentityPoint::batch(&own)
-                .ok_or(Abort::unattributed("own points are not zero"))?
-                .into_iter();
-            let mut next = || own.next().expect("pk_i, and two points for each peer in the same order");
-            let key_point = next();
-            checked = checked.map(|_, mut checked| {
-                if let Some((vole, psi)) = checked.unsent.take() {
-                    let (gamma_u, gamma_v) = (next(), next());
-                    checked.sent.push(MultiplyPrivate { vole, gamma_u, gamma_v, psi });
-                }
-                checked
-            });
-            points.push(SignaturePoints { nonce_point: point, key_point });
+            nonce_points.push(point);
             made.push(Own { id, nonce, mask, key });
+        }
+        // All pk_i and all Γ become bytes together. A uniform scalar is never zero in practice; if one
+        // were, the run ends.
+        let mut own =
+            NonIdentityPoint::batch(&own).ok_or(Abort::unattributed("own points are not zero"))?.into_iter();
+        let mut next = || own.next().expect("in the order of above: pk_i, and two points for each peer");
+        let mut points = Vec::new();
+        for nonce_point in nonce_points {
+            points.push(SignaturePoints { nonce_point, key_point: next() });
+            checked = checked.map(|_, checked| checked.complete(&mut next));
         }
 
         // Step 3.7.
@@ -190,8 +188,8 @@ struct Checked<C: Curve> {
     /// Parts of both directions' batches, for the presignatures that are still to be multiplied.
     parts: std::vec::IntoIter<(ReceiverExtension<C>, SenderExtension<C>)>,
     halves: Vec<Half<C>>,
-    /// What waits for its points.
-    unsent: Option<(VoleMessage<C>, CanonicalScalar<C>)>,
+    /// What waits for its points, in the order of presignatures.
+    unsent: VecDeque<(VoleMessage<C>, CanonicalScalar<C>)>,
     sent: Vec<MultiplyPrivate<C>>,
 }
 
@@ -210,7 +208,14 @@ impl<C: Curve> Checked<C> {
             Transcript::new(Label::Ssid).bytes("pair", &self.ssid_full).bytes("presignature", &id.0).digest();
         let (half, vole, psi) = multiply(sender, receiver, ssid_full, inputs, mask, points, rng);
         self.halves.push(half);
-        self.unsent = Some((vole, psi));
+        self.unsent.push_back((vole, psi));
+        self
+    }
+
+    /// Gives the next presignature its Γᵘ and Γᵛ.
+    fn complete(mut self, next: &mut impl FnMut() -> NonIdentityPoint<C>) -> Self {
+        let (vole, psi) = self.unsent.pop_front().expect("multiplied for each presignature");
+        self.sent.push(MultiplyPrivate { vole, gamma_u: next(), gamma_v: next(), psi });
         self
     }
 }

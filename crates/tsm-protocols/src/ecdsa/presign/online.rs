@@ -1,5 +1,6 @@
 //! From a presignature to a partial signature, at one node by itself (docs/spec/presigning.md 5).
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub struct PublicPart {
     origin: Arc<Origin>,
     /// R, SEC1 compressed.
     nonce_point: Vec<u8>,
+    /// The same, a `NonIdentityPoint` of the certificate's curve: decoding costs a square root.
+    decoded: Box<dyn Any + Send + Sync>,
 }
 
 /// What a whole batch has in common.
@@ -135,8 +138,9 @@ impl PublicPart {
         let transcript = self.transcript::<C>(&public_key, &epsilon, digest);
         let delta: C::Scalar = transcript.challenge::<C>();
         // Step 5.3.
-        let nonce_point = C::decode_point(&self.nonce_point).expect("made from a point");
-        let r_point = NonIdentityPoint::<C>::new(nonce_point + C::mul_generator(&delta));
+        let nonce_point: &NonIdentityPoint<C> =
+            self.decoded.downcast_ref().expect("a presignature is made on its key's curve");
+        let r_point = NonIdentityPoint::<C>::new(C::mul_generator(&delta) + nonce_point.point());
         // C14: no value of a hash or a sum is the one in q at which something degenerates (S-61).
         let r = r_point.map(|point| (C::r_coordinate(&point).r, point));
         let Some((r, r_point)) = r.filter(|(r, _)| !bool::from(r.is_zero() | delta.is_zero())) else {
@@ -186,13 +190,15 @@ impl Prepared {
 }
 
 impl Presignature {
-    pub(super) fn new(
+    pub(super) fn new<C: Curve>(
         id: PresignatureId,
         origin: Arc<Origin>,
-        nonce_point: Vec<u8>,
+        nonce_point: NonIdentityPoint<C>,
         secrets: [Secret<Vec<u8>>; 3],
     ) -> Self {
-        Presignature { public: Arc::new(PublicPart { id, origin, nonce_point }), secrets }
+        let encoded = nonce_point.encoded().to_vec();
+        let public = PublicPart { id, origin, nonce_point: encoded, decoded: Box::new(nonce_point) };
+        Presignature { public: Arc::new(public), secrets }
     }
 
     /// What all signers know of it.
