@@ -18,6 +18,8 @@ use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex, Play
 pub use tsm_sim::frames;
 pub use tsm_sim::nodes::{application, master_password};
 
+pub mod flood;
+
 /// A network of players 0 to n - 1. Player 0 is dynamic at all others, as in the user's document.
 pub struct Network {
     /// The links, for tests that tamper with them.

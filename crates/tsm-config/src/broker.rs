@@ -4,6 +4,8 @@ use tsm_transport::broker::BrokerConfig;
 use tsm_transport::broker::amqp::AmqpConfig;
 use tsm_transport::broker::redis::{RedisConfig, RedisServer};
 
+use super::Outside;
+use super::direct::roots;
 use super::document::{Document, Found};
 use super::problem::{ProblemCode, Problems};
 
@@ -11,7 +13,11 @@ use super::problem::{ProblemCode, Problems};
 pub(super) const SECTIONS: [&str; 2] = ["MPCAMQPServer", "MPCRedisServer"];
 
 /// The broker of the file, if it has one that can be used.
-pub(super) fn broker(document: &Document, problems: &mut Problems) -> Option<BrokerConfig> {
+pub(super) fn broker(
+    document: &Document,
+    outside: &Outside<'_>,
+    problems: &mut Problems,
+) -> Option<BrokerConfig> {
     let mut found = SECTIONS.into_iter().filter_map(|section| Some((section, document.one(section)?)));
     let first = found.next();
     if let (Some((first, _)), Some((second, section))) = (first, found.next()) {
@@ -22,8 +28,8 @@ pub(super) fn broker(document: &Document, problems: &mut Problems) -> Option<Bro
             "keep the one that the other players use, too",
         );
     }
-    let amqp = document.one("MPCAMQPServer").and_then(|section| amqp(section, problems));
-    let redis = document.one("MPCRedisServer").and_then(|section| redis(section, problems));
+    let amqp = document.one("MPCAMQPServer").and_then(|section| amqp(section, outside, problems));
+    let redis = document.one("MPCRedisServer").and_then(|section| redis(section, outside, problems));
     amqp.or(redis)
 }
 
@@ -32,7 +38,7 @@ pub(super) fn is_named(document: &Document) -> bool {
     SECTIONS.into_iter().any(|section| document.one(section).is_some())
 }
 
-fn redis(section: &Found, problems: &mut Problems) -> Option<BrokerConfig> {
+fn redis(section: &Found, outside: &Outside<'_>, problems: &mut Problems) -> Option<BrokerConfig> {
     let (text, place) = section.text("ServerURL")?;
     let server: RedisServer = match text.parse() {
         Ok(server) => server,
@@ -55,6 +61,7 @@ fn redis(section: &Found, problems: &mut Problems) -> Option<BrokerConfig> {
     }
     Some(BrokerConfig::Redis(RedisConfig {
         server,
+        roots: roots(section, outside, problems),
         send_batch: section.integer("SendBatchSize")?,
         receive_batch: section.integer("ReceiveBatchSize")?,
         expire_keys: section.flag("ExpireKeys")?,
@@ -62,7 +69,7 @@ fn redis(section: &Found, problems: &mut Problems) -> Option<BrokerConfig> {
     }))
 }
 
-fn amqp(section: &Found, problems: &mut Problems) -> Option<BrokerConfig> {
+fn amqp(section: &Found, outside: &Outside<'_>, problems: &mut Problems) -> Option<BrokerConfig> {
     let (text, place) = section.text("ServerURL")?;
     let url = match text.parse() {
         Ok(url) => url,
@@ -79,6 +86,7 @@ fn amqp(section: &Found, problems: &mut Problems) -> Option<BrokerConfig> {
     };
     Some(BrokerConfig::Amqp(AmqpConfig {
         url,
+        roots: roots(section, outside, problems),
         retry_delay: section.duration("RetryDelay")?,
         channel_pool_size: section.integer("ChannelPoolSize")?,
         publisher_confirms: section.flag("PublisherConfirms")?,

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use tsm_transport::Listen;
-use tsm_transport::websocket::{Certificate, CertificateError, Roots};
+use tsm_transport::websocket::Certificate;
+use tsm_transport::{CertificateError, Roots};
 use zeroize::Zeroizing;
 
 use super::Outside;
@@ -150,7 +151,8 @@ fn certificate(direct: &Found, outside: &Outside<'_>, problems: &mut Problems) -
     }
 }
 
-fn roots(client: &Found, outside: &Outside<'_>, problems: &mut Problems) -> Roots {
+/// Whom the section says to trust besides the system's authorities.
+pub(super) fn roots(client: &Found, outside: &Outside<'_>, problems: &mut Problems) -> Roots {
     let Some(Some(pem)) = pem(client, ["RootCAFile", "RootCABytes"], outside, problems) else {
         return Roots::default();
     };

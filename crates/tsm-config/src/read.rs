@@ -102,7 +102,7 @@ fn inside(
     let key = identity.as_ref().map(|key| key.public());
     let own = Own { index: player, key, listens: listening.asked, has_broker: broker::is_named(document) };
     let players = players(document, &own, problems);
-    let broker = broker::broker(document, problems);
+    let broker = broker::broker(document, outside, problems);
 
     let database = document.one("Database").and_then(|section| database(section, outside, problems));
     let ecdsa = ecdsa(document, problems);

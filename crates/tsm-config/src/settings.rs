@@ -224,6 +224,12 @@ pub(super) static SECTIONS: &[Section] = &[
                  be left out. `%` and two hexadecimal digits stand for a character such as `@`, `/` or `?` in a name or \
                  password. The password is a secret.",
             ),
+            optional(
+                "RootCAFile",
+                TEXT,
+                "PEM file with certificate authorities that are trusted for `amqps` besides those of the system.",
+            ),
+            optional("RootCABytes", PEM, "The same PEM text in this file."),
             default(
                 "RetryDelay",
                 TIMEOUT,
@@ -270,6 +276,12 @@ pub(super) static SECTIONS: &[Section] = &[
                  database (0) may be left out. `%` and two hexadecimal digits stand for a character such as `@`, `/` or `?` \
                  in a name or password. Both are secrets.",
             ),
+            optional(
+                "RootCAFile",
+                TEXT,
+                "PEM file with certificate authorities that are trusted for `rediss` besides those of the system.",
+            ),
+            optional("RootCABytes", PEM, "The same PEM text in this file."),
             default("SendBatchSize", BATCH, "20", "Most messages in one write."),
             default("ReceiveBatchSize", BATCH, "20", "Most messages taken from an inbox in one read."),
             default(

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tsm_crypto::IdentityKey;
 use tsm_storage::SealedStore;
+use tsm_transport::Roots;
 use tsm_transport::broker::Broker;
-use tsm_transport::websocket::Roots;
 use tsm_transport::{LinksConfig, Listen, SecureLinks, StartError};
 use tsm_types::PlayerIndex;
 

@@ -25,6 +25,6 @@ pub use links::{
     DownReason, Lease, LinkEvent, LinkTrouble, Links, MAX_FRAME_BYTES, PeerKey, PeerStatus, Pipes, ProcessId,
     Route, SendError, Stranger,
 };
-pub use pipe::{Listen, broker, websocket};
+pub use pipe::{CertificateError, Listen, Roots, broker, websocket};
 
 pub use tsm_types::Address;

@@ -43,6 +43,8 @@ impl User {
 pub struct RabbitMq {
     folder: tempfile::TempDir,
     port: u16,
+    /// Nobody listens there without a certificate.
+    tls_port: u16,
     name: String,
     epmd: Mutex<Child>,
     epmd_port: u16,
@@ -65,6 +67,15 @@ impl RabbitMq {
 
     /// With more users.
     pub fn start_with(users: Vec<User>) -> Self {
+        Self::launch(users, None)
+    }
+
+    /// With a port for TLS, too, that shows this certificate; both are PEM.
+    pub fn start_with_tls(certificate: &str, key: &str) -> Self {
+        Self::launch(Vec::new(), Some([certificate, key]))
+    }
+
+    fn launch(users: Vec<User>, tls: Option<[&str; 2]>) -> Self {
         assert!(
             Path::new(PROGRAM).exists(),
             "{PROGRAM} is missing: this test needs a RabbitMQ of its own. Install it with \
@@ -80,6 +91,7 @@ impl RabbitMq {
         let server = RabbitMq {
             name: format!("tsm-{}-{epmd_port}@localhost", std::process::id()),
             port: free_port(),
+            tls_port: free_port(),
             dist_port: free_port(),
             epmd_port,
             epmd: Mutex::new(epmd),
@@ -87,12 +99,12 @@ impl RabbitMq {
             vhosts: AtomicUsize::new(0),
             folder,
         };
-        server.write_files(users);
+        server.write_files(users, tls);
         server.start_again();
         server
     }
 
-    fn write_files(&self, mut users: Vec<User>) {
+    fn write_files(&self, mut users: Vec<User>, tls: Option<[&str; 2]>) {
         users.push(User::guest());
         let vhosts: Vec<String> = (0..VHOSTS).map(|number| format!("t{number}")).collect();
         let permissions: Vec<Value> = users
@@ -109,12 +121,23 @@ impl RabbitMq {
         let definitions = json!({ "users": users, "vhosts": vhosts, "permissions": permissions });
         let path = |name: &str| self.folder.path().join(name);
         fs::write(path("definitions.json"), definitions.to_string()).unwrap();
-        let config = format!(
+        let mut config = format!(
             "listeners.tcp.1 = 127.0.0.1:{}\nlog.console = false\nload_definitions = {}\n\
              # The disk of a machine for tests may be nearly full.\ndisk_free_limit.absolute = 1MB\n",
             self.port,
             path("definitions.json").display()
         );
+        if let Some([certificate, key]) = tls {
+            fs::write(path("certificate.pem"), certificate).unwrap();
+            fs::write(path("key.pem"), key).unwrap();
+            config += &format!("listeners.ssl.1 = 127.0.0.1:{}\n", self.tls_port);
+            for (key, file) in
+                [("cacertfile", "certificate"), ("certfile", "certificate"), ("keyfile", "key")]
+            {
+                config += &format!("ssl_options.{key} = {}\n", path(&format!("{file}.pem")).display());
+            }
+            config += "ssl_options.verify = verify_none\n";
+        }
         fs::write(path("rabbitmq.conf"), config).unwrap();
         fs::write(path("plugins"), "[].").unwrap();
     }
@@ -179,6 +202,11 @@ impl RabbitMq {
     /// For this user.
     pub fn url_of(&self, user: &str, password: &str, vhost: &str) -> String {
         format!("amqp://{user}:{password}@127.0.0.1:{}/{vhost}", self.port)
+    }
+
+    /// For `guest`, by TLS, at this name.
+    pub fn tls_url(&self, host: &str, vhost: &str) -> String {
+        format!("amqps://guest:guest@{host}:{}/{vhost}", self.tls_port)
     }
 
     /// Resident memory of the server in bytes.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use redis::{Client, Cmd, Connection, RedisResult, Value};
 
-use crate::free_port;
+use crate::{free_port, reaper};
 
 /// Longer than a start takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,6 +41,27 @@ impl Redis {
             "no redis-server started: install Redis 7 (Debian's package redis-server), so that the command \
              redis-server is in PATH"
         );
+    }
+
+    /// With a port for TLS, too, that shows this certificate; both are PEM. Returns that port.
+    pub fn start_with_tls(certificate: &str, key: &str) -> (Self, u16) {
+        let (folder, port) = (reaper::folder(), free_port());
+        let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+        for (name, pem) in [("certificate.pem", certificate), ("key.pem", key)] {
+            std::fs::write(path(name), pem).expect("a folder of our own");
+        }
+        let redis = Self::start_with(&[
+            "--tls-port",
+            &port.to_string(),
+            "--tls-cert-file",
+            &path("certificate.pem"),
+            "--tls-key-file",
+            &path("key.pem"),
+            "--tls-auth-clients",
+            "no",
+        ]);
+        // It has read them.
+        (redis, port)
     }
 
     /// A handle on one that somebody else started and ends.
@@ -80,6 +101,25 @@ impl Redis {
         let mut command = Cmd::new();
         command.arg(words.split_whitespace().collect::<Vec<_>>());
         command.query(&mut self.connect())
+    }
+
+    /// How many messages wait in a stream.
+    pub fn length_of(&self, key: &str) -> u64 {
+        redis::cmd("XLEN").arg(key).query(&mut self.connect()).expect("a stream, or nothing")
+    }
+
+    /// Appends messages to these streams, to each in turn.
+    pub fn append_to_all(&self, keys: &[String], messages: impl Iterator<Item = Vec<u8>>) {
+        const IN_ONE_WRITE: usize = 1000;
+        let mut connection = self.connect();
+        let mut messages = messages.zip(keys.iter().cycle()).peekable();
+        while messages.peek().is_some() {
+            let mut appends = redis::pipe();
+            for (message, key) in messages.by_ref().take(IN_ONE_WRITE) {
+                appends.cmd("XADD").arg(key).arg("*").arg("m").arg(message).ignore();
+            }
+            appends.query::<()>(&mut connection).expect("a Redis that takes all");
+        }
     }
 
     /// Appends every message that is in a stream to every stream.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use tsm_crypto::CurveId;
 use tsm_node::LinkedNode;
 use tsm_test_servers::Redis;
-use tsm_tests::{application, join};
+use tsm_tests::{application, flood, join};
 use tsm_transport::Listen;
 use tsm_transport::broker::Broker;
 use tsm_transport::broker::redis::{RedisBroker, RedisConfig};
 use tsm_types::request::{GenerateKey, SignEcdsa};
-use tsm_types::{DerivationPath, ErrorCode, Failure, PlayerIndex, Reach};
+use tsm_types::{DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, Reach};
 
 use crate::pipes::{Addresses, ask, identity, make_and_sign, make_and_sign_as, session, start};
 
@@ -208,6 +208,85 @@ async fn a_session_in_which_redis_is_killed_ends_at_all_callers_and_the_next_one
     };
     tokio::join!(right_or_reason("killed", &nodes), killed);
     works_again("restarted", &nodes).await;
+}
+
+/// Eight signatures, two at a time, each of which is there or has a reason at every signer without it.
+async fn sign_right_or_reason(name: &str, nodes: &[LinkedNode], key: &KeyId) {
+    let sign = async |number: u8| {
+        let session = session(&format!("{name}-{number}"), &[0, 2]);
+        let signed = ask(nodes, &session, &Addresses::new(), |node, session| {
+            let (key_id, path) = (key.clone(), DerivationPath::ROOT);
+            let request = SignEcdsa { session, key_id, path, digest: vec![7; 32] };
+            async move { node.sign(&application(), request).await }
+        })
+        .await;
+        signed.values().filter_map(|signed| signed.as_ref().err()).for_each(reason);
+        if signed.values().all(Result::is_ok) {
+            join(&[7; 32], &signed);
+        }
+    };
+    for number in (0..8).step_by(2) {
+        tokio::join!(sign(number), sign(number + 1));
+    }
+}
+
+#[tokio::test]
+async fn s33_streams_that_vanish_and_a_redis_that_is_killed_while_signatures_are_made_are_named() {
+    let mut redis = Redis::start();
+    let nodes = three(&redis).await;
+    make_and_sign(&nodes, &Addresses::new()).await;
+    let key = nodes[0].node().list_keys(&application()).await.unwrap()[0].clone();
+    let url = redis.url();
+    let vanishing = tokio::task::spawn_blocking(move || {
+        let redis = Redis::at(&url);
+        for _ in 0..20 {
+            redis.keys().iter().for_each(|key| drop(redis.try_command(&format!("UNLINK {key}"))));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    sign_right_or_reason("vanishing", &nodes, &key).await;
+    vanishing.await.unwrap();
+    works_again("after-vanishing", &nodes).await;
+
+    // What is asked of it from now on is not answered before it is dead.
+    redis.command("CLIENT PAUSE 10000 ALL");
+    let killed = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        redis.kill();
+        redis.restart();
+    };
+    tokio::join!(sign_right_or_reason("killed", &nodes, &key), killed);
+    works_again("after-killed", &nodes).await;
+}
+
+#[test]
+fn s105_a_flood_of_junk_in_streams_costs_no_memory_and_the_next_session_works() {
+    flood::alone("redis::a_flood_of_junk_in_streams");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by the test above"]
+async fn a_flood_of_junk_in_streams() {
+    let count = flood::number_of_messages();
+    let redis = Redis::start();
+    let nodes = three(&redis).await;
+    make_and_sign(&nodes, &Addresses::new()).await;
+    let (before, keys, url) = (flood::resident(), redis.keys(), redis.url());
+    let flooding = move || {
+        let redis = Redis::at(&url);
+        redis.append_to_all(&keys, (0..count).map(flood::junk));
+        // Who reads it all comes to what is not junk later.
+        while keys.iter().any(|key| redis.length_of(key) > 0) {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let begun = std::time::Instant::now();
+    tokio::task::spawn_blocking(flooding).await.unwrap();
+    println!("read within {:?}", begun.elapsed());
+    let grown = flood::resident().saturating_sub(before);
+    println!("{count} junk messages: this process, with three nodes, grew by {} KiB", grown / 1024);
+    assert!(grown < 64 << 20, "{grown}");
+    make_and_sign_as("after", &nodes, &Addresses::new()).await;
 }
 
 #[tokio::test]

@@ -12,9 +12,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
 use tsm_test_servers::RabbitMq;
+use tsm_tests::flood;
 use tsm_transport::broker::memory::{Delivery, Hand, Post};
-use tsm_types::{ErrorCode, Failure};
+use tsm_types::{ErrorCode, Failure, KeyId};
 
 use bridge::honest;
 use nodes::Net;
@@ -141,60 +143,53 @@ async fn try_each(tricks: &[(&str, Trick)]) {
     net.stop().await;
 }
 
-/// In a process of its own: the tests beside it would be counted, too.
 #[test]
 fn s105_a_flood_of_junk_costs_no_memory_and_the_next_session_works() {
-    let this = std::env::current_exe().unwrap();
-    let alone = ["--exact", "a_flood_of_junk", "--ignored", "--nocapture"];
-    let output = std::process::Command::new(this).args(alone).output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    println!("{said}");
-    assert!(output.status.success() && said.contains("1 passed"), "{}", output.status);
+    flood::alone("a_flood_of_junk");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run by the test above"]
 async fn a_flood_of_junk() {
-    let count: u32 = std::env::var("TSM_JUNK").map_or(100_000, |count| count.parse().unwrap());
+    let count = flood::number_of_messages();
     let net = Net::start(shared().await).await;
     let key = net.make_key("first").await.unwrap();
     net.sign("warm", &key, &[1; 32]).await.unwrap();
-    let before = resident();
+    let before = flood::resident();
     let nodes = net.bridge.nodes();
     for first in (0..count).step_by(64) {
         let mut under_way = tokio::task::JoinSet::new();
         for number in first..count.min(first + 64) {
             let player = nodes::inbox(u16::try_from(number % 3).unwrap());
             let to = if number % 2 == 0 { player } else { nodes[number as usize % nodes.len()] };
-            let (bridge, post) = (net.bridge.clone(), Post { to, message: junk(number) });
+            let (bridge, post) = (net.bridge.clone(), Post { to, message: flood::junk(number) });
             under_way.spawn(async move { bridge.inject(post).await });
         }
         under_way.join_all().await;
     }
-    let grown = resident().saturating_sub(before);
+    let grown = flood::resident().saturating_sub(before);
     println!("{count} junk messages: this process, with three nodes, grew by {} KiB", grown / 1024);
     assert!(grown < 64 << 20, "{grown}");
     net.sign("after", &key, &[2; 32]).await.unwrap();
     net.stop().await;
 }
 
-/// No message, messages for pipes that nobody has, pipes that nobody asked for.
-fn junk(number: u32) -> Vec<u8> {
-    let pipe = number.to_le_bytes().repeat(4);
-    match number % 4 {
-        0 => vec![7; 100],
-        1 => [[1, 3].as_slice(), &pipe, &[1, 0, 0, 0, 0, 0, 0, 0], &[255, 3], &[5; 1024]].concat(),
-        2 => [[1, 1].as_slice(), &pipe, &[0; 8], &[number as u8; 48]].concat(),
-        _ => [[1, 6].as_slice(), &pipe, &[0; 8]].concat(),
-    }
-}
-
-/// Resident memory of this process in bytes.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
+/// Tells when it sees the fourth message, and lets those that come from then on wait a moment: what is done
+/// now is done in the middle of the session.
+fn telling_of_the_middle() -> (Hand, oneshot::Receiver<()>) {
+    let (tell, told) = oneshot::channel();
+    let (mut seen, mut tell) = (0, Some(tell));
+    let hand: Hand = Box::new(move |post| {
+        seen += 1;
+        if seen < 4 {
+            return vec![Delivery::at_once(post)];
+        }
+        if let Some(tell) = tell.take() {
+            tell.send(()).unwrap();
+        }
+        vec![Delivery { after: Duration::from_millis(300), post }]
+    });
+    (hand, told)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -202,24 +197,43 @@ async fn s33_s97_deleted_queues_and_a_killed_broker_are_named_and_the_next_sessi
     let server = Arc::new(tokio::task::spawn_blocking(RabbitMq::start).await.unwrap());
     let mut net = Net::start(&server).await;
     let key = net.make_key("first").await.unwrap();
-    let deleted = async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        net.bridge.delete_queues().await;
-    };
-    let (outcome, ()) = tokio::join!(net.make_key("deleted"), deleted);
-    right_or_named("queues deleted during key generation", outcome.map(drop));
-    net.sign_until_it_works(&key).await;
+    net.sign("warm", &key, &[1; 32]).await.unwrap();
+    // Without their broker sessions come to nothing: no need to wait for it.
+    net.connect_timeout = Some(Duration::from_secs(5));
+    for signing in [false, true] {
+        let (hand, middle) = telling_of_the_middle();
+        net.bridge.set_hand(hand);
+        let deleted = async {
+            middle.await.unwrap();
+            net.bridge.delete_queues().await;
+            net.bridge.set_hand(honest());
+        };
+        let (outcome, ()) = tokio::join!(session(&net, "deleted", &key, signing), deleted);
+        right_or_named(&format!("queues deleted, signing: {signing}"), outcome);
+        net.sign_until_it_works(&key).await;
 
-    let killed = async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let server = server.clone();
-        tokio::task::spawn_blocking(move || server.kill()).await.unwrap();
-    };
-    let (outcome, ()) = tokio::join!(net.make_key("killed"), killed);
-    right_or_named("broker killed during key generation", outcome.map(drop));
-    let again = server.clone();
-    tokio::task::spawn_blocking(move || again.start_again()).await.unwrap();
-    net.bridge_again().await;
-    net.sign_until_it_works(&key).await;
+        let (hand, middle) = telling_of_the_middle();
+        net.bridge.set_hand(hand);
+        let killed = async {
+            middle.await.unwrap();
+            let server = server.clone();
+            tokio::task::spawn_blocking(move || server.kill()).await.unwrap();
+        };
+        let (outcome, ()) = tokio::join!(session(&net, "killed", &key, signing), killed);
+        right_or_named(&format!("broker killed, signing: {signing}"), outcome);
+        let again = server.clone();
+        tokio::task::spawn_blocking(move || again.start_again()).await.unwrap();
+        net.bridge_again().await;
+        net.sign_until_it_works(&key).await;
+    }
     net.stop().await;
+}
+
+/// A signature or a new key.
+async fn session(net: &Net, id: &str, key: &KeyId, signing: bool) -> Result<(), Vec<Failure>> {
+    if signing {
+        net.sign(&format!("{id}-signing"), key, &[5; 32]).await
+    } else {
+        net.make_key(id).await.map(drop)
+    }
 }

@@ -29,6 +29,8 @@ pub(crate) fn inbox(player: u16) -> Inbox {
 
 pub(crate) struct Net {
     pub(crate) bridge: Bridge,
+    /// Of the next sessions, if it is to be shorter than what suits all.
+    pub(crate) connect_timeout: Option<Duration>,
     nodes: Vec<LinkedNode>,
     stores: Vec<Memory>,
     hosts: BTreeMap<tsm_crypto::identity::Fingerprint, String>,
@@ -64,7 +66,7 @@ impl Net {
             );
             stores.push(store);
         }
-        Net { bridge, nodes, stores, hosts }
+        Net { bridge, connect_timeout: None, nodes, stores, hosts }
     }
 
     /// The adversary after the broker's end: its connections went with it.
@@ -81,7 +83,7 @@ impl Net {
                 .map(|player| (PlayerIndex(*player), identity(*player).public().clone()))
                 .collect(),
             dynamic_addresses: BTreeMap::new(),
-            connect_timeout: None,
+            connect_timeout: self.connect_timeout,
             session_timeout: None,
         }
     }

@@ -1,6 +1,6 @@
 //! The ports for other players, and the certificates of WebSockets.
 
-use tsm_transport::Listen;
+use tsm_transport::{Listen, Roots};
 
 use super::*;
 
@@ -146,21 +146,35 @@ fn certificates_and_keys_that_do_not_fit_are_refused() {
 }
 
 #[test]
-fn authorities_of_wss_come_from_a_file_or_from_the_configuration() {
+fn authorities_of_servers_come_from_a_file_or_from_the_configuration() {
     let (root, _) = certificate();
-    let bytes = format!("[MPCWebSocketClient]\nRootCABytes = '''{root}{root}'''\n");
-    assert_ne!(good(&with(&bytes)).direct.web_roots, Default::default());
-    let file = |_: &Path| Ok(Zeroizing::new(root.clone().into_bytes()));
-    let outside = Outside { variable: &|_| None, file: &file };
-    let text = with("[MPCWebSocketClient]\nRootCAFile = \"/root.pem\"\n");
-    assert_ne!(parse_with(&text, &outside).unwrap().direct.web_roots, Default::default());
-    assert_eq!(good(&with("[MPCWebSocketClient]\n")).direct.web_roots, Default::default());
+    let web = |config: NodeConfig| config.direct.web_roots;
+    let broker = |config: NodeConfig| match config.broker.unwrap() {
+        BrokerConfig::Amqp(config) => config.roots,
+        BrokerConfig::Redis(config) => config.roots,
+    };
+    type RootsOf<'a> = &'a dyn Fn(NodeConfig) -> Roots;
+    let sections: [(&str, &str, RootsOf<'_>); 3] = [
+        ("MPCWebSocketClient", "", &web),
+        ("MPCAMQPServer", "ServerURL = \"amqps://host\"\n", &broker),
+        ("MPCRedisServer", "ServerURL = \"rediss://host\"\n", &broker),
+    ];
+    for (section, keys, roots) in sections {
+        let given = |lines: &str| format!("[{section}]\n{keys}{lines}");
+        let bytes = given(&format!("RootCABytes = '''{root}{root}'''\n"));
+        assert_ne!(roots(good(&with(&bytes))), Roots::default());
+        let file = |_: &Path| Ok(Zeroizing::new(root.clone().into_bytes()));
+        let outside = Outside { variable: &|_| None, file: &file };
+        let text = with(&given("RootCAFile = \"/root.pem\"\n"));
+        assert_ne!(roots(parse_with(&text, &outside).unwrap()), Roots::default());
+        assert_eq!(roots(good(&with(&given("")))), Roots::default());
 
-    let both = format!("{bytes}RootCAFile = \"/root.pem\"\n");
-    refused(&both, "config.conflict", "MPCWebSocketClient.RootCABytes");
-    let bad = "config.bad_certificate";
-    refused("[MPCWebSocketClient]\nRootCABytes = \"x\"\n", bad, "MPCWebSocketClient.RootCABytes");
-    refused("[MPCWebSocketClient]\nRootCAFile = \"/absent\"\n", bad, "MPCWebSocketClient.RootCAFile");
+        let (bytes_key, file_key) = (format!("{section}.RootCABytes"), format!("{section}.RootCAFile"));
+        refused(&format!("{bytes}RootCAFile = \"/root.pem\"\n"), "config.conflict", &bytes_key);
+        let bad = "config.bad_certificate";
+        refused(&given("RootCABytes = \"x\"\n"), bad, &bytes_key);
+        refused(&given("RootCAFile = \"/absent\"\n"), bad, &file_key);
+    }
 }
 
 #[test]

@@ -11,12 +11,12 @@ use tsm_crypto::hedged::hedged_rng;
 use tsm_crypto::{IdentityKey, Secret};
 use tsm_node::{Settings, StaticPlayer};
 use tsm_storage::{Memory, SealedStore, Sqlite, StoreError, Stretch};
+use tsm_transport::Roots;
 use tsm_transport::broker::BrokerConfig;
 #[cfg(feature = "amqp")]
 use tsm_transport::broker::amqp::{AmqpConfig, UrlError};
 #[cfg(feature = "redis")]
 use tsm_transport::broker::redis::{RedisConfig, RedisUrlError};
-use tsm_transport::websocket::Roots;
 use tsm_types::{ApplicationId, ErrorCode, Failure, PlayerIndex, PlayerKey, Reach};
 
 /// What an [`EmbeddedNode`](crate::EmbeddedNode) is started with.

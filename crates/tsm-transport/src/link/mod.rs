@@ -40,8 +40,7 @@ use crate::links::{
     Lease, LinkEvent, LinkTrouble, Links, PeerKey, PeerStatus, Pipes, ProcessId, Route, SendError, Stranger,
 };
 use crate::pipe::broker::{Broker, BrokerCounts, Multiplexer, Reads};
-use crate::pipe::websocket::Roots;
-use crate::pipe::{Dialler, Listen, Listener};
+use crate::pipe::{Dialler, Listen, Listener, Roots};
 
 /// What a node's links start with.
 pub struct LinksConfig {
@@ -133,7 +132,14 @@ impl SecureLinks {
             runtime,
             events,
         ));
-        if let Some((_, opened, work)) = broker {
+        if let Some((multiplexer, opened, work)) = broker {
+            let dials_again = shared.clone();
+            shared.spawn(async move {
+                loop {
+                    multiplexer.returned.notified().await;
+                    dials_again.broker_is_back();
+                }
+            });
             shared.spawn(work.receive);
             shared.spawn_farewell(work.send);
             listeners.push(Listener::Broker(opened));

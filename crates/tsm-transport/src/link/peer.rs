@@ -14,6 +14,7 @@ use crate::link::tls::WrongKey;
 use crate::link::wire::Hello;
 use crate::links::{DownReason, LinkEvent, PeerKey, PeerStatus, ProcessId, Route};
 use tsm_types::Address;
+use tsm_types::address::Place;
 
 pub(crate) struct Peer {
     key: PeerKey,
@@ -99,6 +100,15 @@ impl Peer {
         self.failures = 0;
         self.retry_at = self.retry_at.min(Instant::now() + FIRST_RETRY);
         self.changed.notify_one();
+    }
+
+    /// The message broker is there again: who is dialled through it does not wait for the end of a pause.
+    pub(crate) fn broker_is_back(&mut self) {
+        if self.address().is_some_and(|(address, _)| matches!(address.place, Place::Broker)) {
+            self.failures = 0;
+            self.retry_at = Instant::now();
+            self.changed.notify_one();
+        }
     }
 
     /// Returns since when the peer is idle, if this was its last lease.

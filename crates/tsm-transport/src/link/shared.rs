@@ -212,6 +212,11 @@ impl Shared {
         self.lock().parked.strangers_as(player, most)
     }
 
+    /// Dials all at once who could not be reached without the message broker.
+    pub(crate) fn broker_is_back(&self) {
+        self.lock().peers.values_mut().for_each(Peer::broker_is_back);
+    }
+
     /// Empties and closes all connections.
     pub(crate) fn retire_all(&self) {
         self.lock().peers.values_mut().for_each(|peer| peer.retire_all());

@@ -6,6 +6,7 @@
 
 pub mod broker;
 mod tcp;
+mod trust;
 pub mod websocket;
 
 use std::fmt;
@@ -23,7 +24,8 @@ use tsm_crypto::identity::Fingerprint;
 use tsm_types::address::{Address, Place};
 
 use self::broker::Multiplexer;
-use self::websocket::{Certificate, Roots, WebDialler, WebListener};
+pub use self::trust::{CertificateError, Roots};
+use self::websocket::{Certificate, WebDialler, WebListener};
 use crate::links::PeerKey;
 
 /// An ordered stream of bytes in both directions.

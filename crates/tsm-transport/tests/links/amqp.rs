@@ -1,15 +1,18 @@
 //! Links through a real RabbitMQ, started for these tests.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tsm_test_servers::{RabbitMq, User};
 use tsm_transport::broker::Broker;
 use tsm_transport::broker::amqp::{AmqpBroker, AmqpConfig, Rights};
-use tsm_transport::{Address, DownReason, LinkEvent, Links, LinksConfig, PeerStatus, Route, SecureLinks};
+use tsm_transport::{
+    Address, DownReason, LinkEvent, Links, LinksConfig, PeerStatus, Roots, Route, SecureLinks,
+};
 
 use crate::common::{Node, identity, limits, public};
 use crate::suite::{Cluster, run_suite};
+use crate::websocket::Authority;
 
 /// A real broker on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,6 +46,10 @@ fn config(url: &str) -> AmqpConfig {
 fn node(url: &str, seed: u64, edit: fn(&mut AmqpConfig)) -> Node<SecureLinks> {
     let mut config = config(url);
     edit(&mut config);
+    node_of(config, seed)
+}
+
+fn node_of(config: AmqpConfig, seed: u64) -> Node<SecureLinks> {
     let config = LinksConfig {
         identity: identity(seed),
         player: u16::try_from(seed).unwrap(),
@@ -99,7 +106,9 @@ async fn up_again(node: &mut Node<SecureLinks>) {
 async fn a_broker_that_was_killed_is_told_and_used_again_when_it_is_back() {
     let server = tokio::task::spawn_blocking(RabbitMq::start).await.unwrap();
     let url = server.url(&server.vhost());
-    let (mut a, mut b) = (node(&url, 1, |_| {}), node(&url, 2, |_| {}));
+    // Long beside what a busy machine takes to connect.
+    let retry_delay = Duration::from_secs(3);
+    let [mut a, mut b] = [1, 2].map(|seed| node_of(AmqpConfig { retry_delay, ..config(&url) }, seed));
     let _leases = (b.links.expect(&a.key, Route::Wait), a.links.expect(&b.key, a.route.clone()));
     a.up().await;
     b.up().await;
@@ -111,13 +120,17 @@ async fn a_broker_that_was_killed_is_told_and_used_again_when_it_is_back() {
     for (links, peer) in [(&a.links, &b.key), (&b.links, &a.key)] {
         until("the broker is named", || {
             let told = links.status(peer).to_string();
-            told.contains("message broker") && told.contains("again every 1s")
+            told.contains("message broker") && told.contains("again every 3s")
         })
         .await;
     }
     server.start_again();
+    let ready = Instant::now();
     up_again(&mut a).await;
     up_again(&mut b).await;
+    let took = ready.elapsed();
+    println!("a link again {took:?} after the broker was ready, with RetryDelay = {retry_delay:?}");
+    assert!(took < 2 * retry_delay, "{took:?}");
     while a.links.send(&b.key, 0, b"again".to_vec()).is_err() {
         up_again(&mut a).await;
     }
@@ -146,6 +159,34 @@ async fn a_broker_that_is_not_there_or_refuses_the_login_is_told_without_the_pas
             let status = a.links.status(&peer).to_string();
             assert!(status.contains("the message broker") && !status.contains("hunter2"), "{status}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn amqps_trusts_a_named_authority_and_neither_another_one_nor_another_name() {
+    let authority = Authority::of("localhost");
+    let [certificate, key] = authority.pem.clone();
+    let start = move || RabbitMq::start_with_tls(&certificate, &key);
+    let server = tokio::task::spawn_blocking(start).await.unwrap();
+    let vhost = server.vhost();
+    let url = server.tls_url("localhost", &vhost);
+    let by_tls = |seed, url: &str, roots: Roots| node_of(AmqpConfig { roots, ..config(url) }, seed);
+    let (mut a, mut b) = (by_tls(1, &url, authority.roots.clone()), by_tls(2, &url, authority.roots.clone()));
+    let _leases = (b.links.expect(&a.key, Route::Wait), a.links.expect(&b.key, a.route.clone()));
+    a.up().await;
+    b.up().await;
+    let by_address = server.tls_url("127.0.0.1", &vhost);
+    for (url, roots, wrong) in [
+        (&url, Authority::of("localhost").roots, "BadSignature"),
+        (&url, Roots::default(), "UnknownIssuer"),
+        (&by_address, authority.roots.clone(), "not valid for name"),
+    ] {
+        let stranger = by_tls(3, url, roots);
+        let _lease = stranger.links.expect(&public(1), stranger.route.clone());
+        let told = || stranger.links.status(&public(1)).to_string();
+        until(wrong, || told().contains(wrong)).await;
+        assert!(told().contains("no TLS came about") && told().contains("RootCAFile"), "{}", told());
+        assert!(!told().contains("guest"), "{}", told());
     }
 }
 
@@ -297,7 +338,7 @@ async fn queues_go_with_their_nodes_and_a_deleted_one_is_made_again() {
     channel.queue_delete(queue.as_str().into(), Default::default()).await.unwrap();
     // It is a loss, as every end of a connection is.
     assert!(matches!(b.down().await, DownReason::Lost(_)));
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     while !exists().await {
         assert!(begun.elapsed() < PATIENCE);
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tsm_transport::broker::memory::MemoryBroker;
 use tsm_transport::{
     Address, DownReason, Limits, LinkEvent, Links, LinksConfig, Listen, Pipes, Route, SecureLinks,
@@ -132,7 +133,7 @@ async fn who_may_wait_yields_to_the_other_and_dials_again_when_it_is_gone() {
     eventually("dialled again", || to_a.seen.open() > 0).await;
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_broker_that_was_away_is_back_in_use_at_once() {
     let broker = MemoryBroker::new();
     let (mut a, mut b) = (by_broker(&broker, 1), by_broker(&broker, 2));
@@ -143,7 +144,10 @@ async fn a_broker_that_was_away_is_back_in_use_at_once() {
     for node in [&mut a, &mut b] {
         assert!(matches!(node.down().await, DownReason::Lost(_)));
     }
+    // So that the pauses between attempts have grown to their longest.
+    tokio::time::sleep(Duration::from_secs(60)).await;
     broker.come_back();
+    let back = Instant::now();
     loop {
         match a.event().await {
             LinkEvent::Up { .. } => break,
@@ -151,4 +155,5 @@ async fn a_broker_that_was_away_is_back_in_use_at_once() {
             other => panic!("{other:?}"),
         }
     }
+    assert!(back.elapsed() < Duration::from_secs(1), "{:?}", back.elapsed());
 }

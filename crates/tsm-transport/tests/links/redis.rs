@@ -10,12 +10,13 @@ use tokio::time::{Instant, sleep, timeout};
 use tsm_test_servers::{Redis, RedisCluster};
 use tsm_transport::broker::redis::{RedisBroker, RedisConfig, names};
 use tsm_transport::broker::{Arrival, Broker, Inbox, MAX_MESSAGE_BYTES};
-use tsm_transport::{Address, DownReason, Links, LinksConfig, PeerStatus, Route, SecureLinks};
+use tsm_transport::{Address, DownReason, Links, LinksConfig, PeerStatus, Roots, Route, SecureLinks};
 
 use crate::broker::frames_arrive_in_order;
 use crate::broker_adversary::exchange;
 use crate::common::{Node, eventually, identity, limits, public};
 use crate::suite::{Cluster, run_suite};
+use crate::websocket::Authority;
 
 /// A Redis may have to be found again, with all pauses.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -94,6 +95,28 @@ async fn a_redis_that_is_not_there_is_named_and_used_when_it_comes() {
     eventually_says(&b, 1, &[&place, "could not be reached"]).await;
     redis.restart();
     exchange(&mut a, &mut b).await;
+}
+
+#[tokio::test]
+async fn rediss_trusts_a_named_authority_and_neither_another_one_nor_another_name() {
+    let authority = Authority::of("localhost");
+    let (_redis, port) = Redis::start_with_tls(&authority.pem[0], &authority.pem[1]);
+    let url = format!("rediss://localhost:{port}");
+    let by_tls =
+        |seed, url: &str, roots: &Roots| node(&RedisConfig { roots: roots.clone(), ..config(url) }, seed);
+    let (mut a, mut b) = (by_tls(1, &url, &authority.roots), by_tls(2, &url, &authority.roots));
+    meet(&a, &b);
+    exchange(&mut a, &mut b).await;
+    let by_address = format!("rediss://127.0.0.1:{port}");
+    for (url, roots, wrong) in [
+        (&url, &Authority::of("localhost").roots, "BadSignature"),
+        (&url, &Roots::default(), "UnknownIssuer"),
+        (&by_address, &authority.roots, "not valid for name"),
+    ] {
+        let stranger = by_tls(3, url, roots);
+        let _lease = stranger.links.expect(&public(1), stranger.route.clone());
+        eventually_says(&stranger, 1, &["no TLS came about", wrong, "RootCAFile"]).await;
+    }
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 //! dialler of `wss` trusts.
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tsm_transport::websocket::{Certificate, Roots};
-use tsm_transport::{Address, Limits, Links, LinksConfig, Listen, PeerStatus, Route, SecureLinks};
+use tsm_transport::websocket::Certificate;
+use tsm_transport::{Address, Limits, Links, LinksConfig, Listen, PeerStatus, Roots, Route, SecureLinks};
 
 use crate::common::{Node, PATIENCE, eventually, identity, limits, public, tcp};
 use crate::suite::{Cluster, run_suite};
@@ -12,6 +12,8 @@ use crate::suite::{Cluster, run_suite};
 pub(crate) struct Authority {
     pub(crate) certificate: Certificate,
     pub(crate) roots: Roots,
+    /// The certificate and its private key.
+    pub(crate) pem: [String; 2],
 }
 
 impl Authority {
@@ -24,9 +26,10 @@ impl Authority {
         let issuer = Issuer::new(params, key);
         let key = KeyPair::generate().unwrap();
         let port = CertificateParams::new([name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let pem = [port.pem(), key.serialize_pem()];
         Authority {
-            certificate: Certificate::from_pem(port.pem().as_bytes(), key.serialize_pem().as_bytes())
-                .unwrap(),
+            certificate: Certificate::from_pem(pem[0].as_bytes(), pem[1].as_bytes()).unwrap(),
+            pem,
             roots: Roots::from_pem(root.pem().as_bytes()).unwrap(),
         }
     }

@@ -9,8 +9,8 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::ClientRequestBuilder;
 use tokio_tungstenite::tungstenite::http::Uri;
-use tsm_transport::websocket::{Certificate, CertificateError, Roots, SUBPROTOCOL};
-use tsm_transport::{Limits, Links, Route, SecureLinks};
+use tsm_transport::websocket::{Certificate, SUBPROTOCOL};
+use tsm_transport::{CertificateError, Limits, Links, Roots, Route, SecureLinks};
 
 use crate::common::{Node, limits};
 use crate::raw;

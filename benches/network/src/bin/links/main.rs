@@ -1,12 +1,13 @@
 //! What the way between nodes costs: the same signatures over each kind of pipe, in one run.
 //!
-//! `links [KIND ...]` with kinds from `tcp`, `tcp-counted`, `amqp`, `amqp-confirms`; all of them by default. Three nodes
-//! in this process, whole but for HTTP, with databases in memory. `AMQP_URL` names the broker
-//! (`amqp://guest:guest@127.0.0.1:5672/`), whose other users disturb the figures.
+//! `links [KIND ...]` with kinds from `tcp`, `tcp-counted`, `ws`, `amqp`, `amqp-confirms`, `redis`; all of them by default.
+//! Three nodes in this process, whole but for HTTP, with databases in memory. RabbitMQ and Redis are started as
+//! the tests do it, unless `AMQP_URL` and `REDIS_URL` name some, whose other users disturb the figures.
 #![expect(clippy::print_stdout, reason = "it is what the program is for")]
 
 mod counted;
 mod network;
+mod servers;
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use network::{Kind, Network};
+use servers::Servers;
 
 /// Signatures one after the other.
 const ALONE: usize = 300;
@@ -32,15 +34,16 @@ async fn main() -> Outcome<()> {
     }
     println!("| pipe | p50 | p99 | messages | bytes | 1 in flight | 16 | 64 | 1,000 |");
     println!("|---|---|---|---|---|---|---|---|---|");
+    let servers = Servers::default();
     for kind in kinds {
-        println!("{}", row(kind).await?);
+        println!("{}", row(kind, &servers).await?);
     }
     Ok(())
 }
 
 /// One line of the table.
-async fn row(kind: Kind) -> Outcome<String> {
-    let network = Network::start(kind).await?;
+async fn row(kind: Kind, servers: &Servers) -> Outcome<String> {
+    let network = Network::start(kind, servers).await?;
     for _ in 0..WARM {
         network.sign().await?;
     }

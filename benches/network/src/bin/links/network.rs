@@ -21,6 +21,7 @@ use tsm_types::{ApplicationId, KeyId, PlayerIndex, Reach, SessionId};
 
 use crate::Outcome;
 use crate::counted::{Counted, Traffic, port_before};
+use crate::servers::Servers;
 
 /// How nodes reach each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,19 +51,18 @@ impl Kind {
     }
 
     /// The broker of a node, if it is reached by one.
-    fn broker(self, traffic: &Traffic) -> Outcome<Option<Arc<dyn Broker>>> {
+    fn broker(self, servers: &Servers, traffic: &Traffic) -> Outcome<Option<Arc<dyn Broker>>> {
         let publisher_confirms = match self {
             Kind::Tcp | Kind::TcpCounted | Kind::WebSocket => return Ok(None),
             Kind::Amqp => false,
             Kind::AmqpConfirms => true,
             Kind::Redis => {
-                let url = std::env::var("REDIS_URL").unwrap_or("redis://127.0.0.1:6379".to_owned());
-                let broker = RedisBroker::new(RedisConfig::new(url.parse()?));
+                let broker = RedisBroker::new(RedisConfig::new(servers.redis().parse()?));
                 return Ok(Some(Arc::new(Counted { broker, traffic: traffic.clone() })));
             }
         };
-        let url = std::env::var("AMQP_URL").unwrap_or("amqp://guest:guest@127.0.0.1:5672/".to_owned());
-        let broker = AmqpBroker::new(AmqpConfig { publisher_confirms, ..AmqpConfig::new(url.parse()?) });
+        let url = servers.amqp().parse()?;
+        let broker = AmqpBroker::new(AmqpConfig { publisher_confirms, ..AmqpConfig::new(url) });
         Ok(Some(Arc::new(Counted { broker, traffic: traffic.clone() })))
     }
 }
@@ -104,11 +104,11 @@ const MOST_SESSIONS: usize = 4096;
 const LONG: Duration = Duration::from_secs(300);
 
 impl Network {
-    pub(crate) async fn start(kind: Kind) -> Outcome<Self> {
+    pub(crate) async fn start(kind: Kind, servers: &Servers) -> Outcome<Self> {
         let traffic = Traffic::default();
         let (mut nodes, mut addresses) = (Vec::new(), BTreeMap::new());
         for player in 0..3 {
-            let broker = kind.broker(&traffic)?;
+            let broker = kind.broker(servers, &traffic)?;
             let at = ([127, 0, 0, 1], 0).into();
             let port = match kind {
                 Kind::WebSocket => Listen::WebSocket { at, certificate: None },

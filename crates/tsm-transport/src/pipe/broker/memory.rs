@@ -149,6 +149,10 @@ impl Broker for MemoryBroker {
         }
         receiver
     }
+
+    fn trouble(&self) -> Option<String> {
+        self.lock().away.then(|| "it is away".to_owned())
+    }
 }
 
 impl fmt::Debug for MemoryBroker {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, PollSender};
 use tsm_crypto::identity::Fingerprint;
 
@@ -20,6 +20,8 @@ use crate::pipe::{Arriving, Origin, Pipe};
 /// How often an `open` is said again until it is answered: it is lost if the player's node comes after
 /// it, or a broker loses it.
 const REPEAT_OPEN: Duration = Duration::from_secs(1);
+/// How often to look whether a broker that was away is back.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Newcomers that wait for the listener, which only has to start a task for each.
 const MAX_WAITING_OPENS: usize = 64;
 /// Credit, ends and acceptances that wait for the broker. A few for each of some hundred pipes.
@@ -39,6 +41,10 @@ pub(crate) struct Multiplexer {
     me: NodeInbox,
     table: Mutex<Table>,
     dropped: Dropped,
+    /// A pipe did not come about for want of the broker.
+    missed: Notify,
+    /// The broker is back, after pipes ended or did not come about.
+    pub(crate) returned: Notify,
 }
 
 struct Table {
@@ -126,7 +132,14 @@ impl Multiplexer {
         let arrivals = broker.subscribe(inboxes);
         let send = send(broker.clone(), to_send, stopped);
         let table = Mutex::new(Table { pipes: HashMap::new(), letters: Some(letters) });
-        let multiplexer = Arc::new(Multiplexer { broker, me, table, dropped: Dropped::default() });
+        let multiplexer = Arc::new(Multiplexer {
+            broker,
+            me,
+            table,
+            dropped: Dropped::default(),
+            missed: Notify::new(),
+            returned: Notify::new(),
+        });
         let receive = multiplexer.clone().receive(arrivals, opens);
         (multiplexer, opened, Work { receive, send })
     }
@@ -161,8 +174,10 @@ impl Multiplexer {
         let mut stream = stream.ok_or_else(|| "this node is closing its links".to_owned())?;
         let open = Message { pipe: id, content: Content::Open(self.me) }.encode();
         loop {
-            let published = self.broker.publish(Inbox::Player(player), open.clone()).await;
-            published.map_err(|error| error.to_string())?;
+            if let Err(error) = self.broker.publish(Inbox::Player(player), open.clone()).await {
+                self.missed.notify_one();
+                return Err(error.to_string());
+            }
             match timeout(REPEAT_OPEN, &mut answer).await {
                 Ok(Ok(node)) => {
                     stream.to = Some(node);
@@ -188,13 +203,29 @@ impl Multiplexer {
     }
 
     async fn receive(self: Arc<Self>, mut arrivals: mpsc::Receiver<Arrival>, opens: mpsc::Sender<Arriving>) {
-        while let Some(arrival) = arrivals.recv().await {
-            match arrival {
-                Arrival::Message(bytes) => self.arrived(bytes, &opens),
-                Arrival::Interrupted(why) => self.interrupted(&why),
+        // When to look whether the broker that was missed is back.
+        let mut look_at = None;
+        let soon = || Some(Instant::now() + LOOK_AGAIN);
+        loop {
+            let looking = sleep_until(look_at.unwrap_or_else(Instant::now));
+            tokio::select! {
+                arrival = arrivals.recv() => match arrival {
+                    Some(Arrival::Message(bytes)) => self.arrived(bytes, &opens),
+                    Some(Arrival::Interrupted(why)) => {
+                        self.interrupted(&why);
+                        look_at = soon();
+                    }
+                    None => return self.interrupted("it is gone"),
+                },
+                () = self.missed.notified() => look_at = look_at.or_else(soon),
+                () = looking, if look_at.is_some() => {
+                    look_at = if self.broker.trouble().is_some() { soon() } else { None };
+                    if look_at.is_none() {
+                        self.returned.notify_one();
+                    }
+                }
             }
         }
-        self.interrupted("it is gone");
     }
 
     fn arrived(self: &Arc<Self>, bytes: Vec<u8>, opens: &mpsc::Sender<Arriving>) {
@@ -289,7 +320,7 @@ async fn send(broker: Arc<dyn Broker>, mut letters: mpsc::Receiver<Letter>, stop
     };
     let too_long = async {
         stopped.cancelled().await;
-        tokio::time::sleep(FAREWELL_TIME).await;
+        sleep(FAREWELL_TIME).await;
     };
     tokio::select! {
         () = sending => {}

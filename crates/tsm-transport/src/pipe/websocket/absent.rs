@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tsm_types::address::HostPort;
 
-use super::{Certificate, Roots};
+use super::Certificate;
+use crate::pipe::trust::Roots;
 use crate::pipe::{Arriving, Pipe};
 
 const WHY: &str = "this program was built without WebSockets (feature `websocket`)";

@@ -25,9 +25,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
+use rustls::{InconsistentKeys, ServerConfig};
+
+use crate::pipe::trust::{CertificateError, certificates};
 
 #[cfg(not(feature = "websocket"))]
 pub(super) use self::absent::{WebDialler, WebListener};
@@ -78,58 +80,3 @@ impl fmt::Debug for Certificate {
         f.write_str("Certificate")
     }
 }
-
-/// Certificate authorities that the dialler of `wss` trusts besides those of the operating system (on
-/// Android: instead of those). None by default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Roots(Vec<CertificateDer<'static>>);
-
-impl Roots {
-    /// Reads one or more certificates in PEM.
-    pub fn from_pem(pem: &[u8]) -> Result<Self, CertificateError> {
-        let roots = certificates(pem)?;
-        let mut store = RootCertStore::empty();
-        for root in &roots {
-            store.add(root.clone()).map_err(|_| CertificateError::Unusable)?;
-        }
-        Ok(Roots(roots))
-    }
-}
-
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateError> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => Err(CertificateError::NoCertificate),
-        Ok(certificates) => Ok(certificates),
-        Err(_) => Err(CertificateError::BrokenPem),
-    }
-}
-
-/// Why certificates or their key were not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CertificateError {
-    /// There is no `BEGIN CERTIFICATE`.
-    NoCertificate,
-    /// A certificate in PEM is cut short or damaged.
-    BrokenPem,
-    /// There is no private key in PEM, or one under a password.
-    NoPrivateKey,
-    /// The private key belongs to another certificate.
-    OtherKey,
-    /// A certificate or key of a kind that TLS here cannot use.
-    Unusable,
-}
-
-impl fmt::Display for CertificateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            CertificateError::NoCertificate => "there is no certificate in PEM (-----BEGIN CERTIFICATE-----)",
-            CertificateError::BrokenPem => "a certificate in PEM is cut short or damaged",
-            CertificateError::NoPrivateKey => "there is no private key in PEM, or one under a password",
-            CertificateError::OtherKey => "the private key does not belong to the first certificate",
-            CertificateError::Unusable => "a certificate or key is damaged, or of a kind that cannot be used",
-        })
-    }
-}
-
-impl std::error::Error for CertificateError {}

@@ -209,7 +209,7 @@ async fn connect(
     taken: Arc<AtomicU64>,
     abandoned: CancellationToken,
 ) -> Result<Connection, lapin::Error> {
-    let url = config.url.clone();
+    let (url, roots) = (config.url.clone(), config.roots.clone());
     let uri = AMQPUri {
         scheme: if url.tls { AMQPScheme::AMQPS } else { AMQPScheme::AMQP },
         authority: AMQPAuthority {
@@ -227,7 +227,7 @@ async fn connect(
     let runtime = Runtime::new(Kit(Tokio::current()));
     let properties = ConnectionProperties::default().with_connection_name("tsm".into());
     let connect = async move |_: AMQPUri, _: Runtime<Kit>| {
-        Ok(AsyncTcpStream::Plain(socket::connect(&url, taken.clone(), abandoned.clone()).await?))
+        Ok(AsyncTcpStream::Plain(socket::connect(&url, &roots, taken.clone(), abandoned.clone()).await?))
     };
     Connection::connector(uri, runtime, connect, properties).await
 }
@@ -246,6 +246,8 @@ async fn declare(channel: &Channel, inbox: &Inbox, queue: &str) -> Result<(), la
     let milliseconds =
         |time: Duration| AMQPValue::LongLongInt(i64::try_from(time.as_millis()).unwrap_or(i64::MAX));
     let mut arguments = FieldTable::default();
+    // A virtual host may have another default; what is replicated and on disk is of no use here.
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
     arguments.insert("x-expires".into(), milliseconds(QUEUE_EXPIRES));
     arguments.insert("x-message-ttl".into(), milliseconds(lifetime));
     arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(bytes));

@@ -20,6 +20,8 @@ mod url;
 
 use std::time::Duration;
 
+use crate::pipe::trust::Roots;
+
 pub use self::names::Rights;
 pub use self::url::{ServerUrl, UrlError};
 
@@ -28,6 +30,8 @@ pub use self::url::{ServerUrl, UrlError};
 pub struct AmqpConfig {
     /// Where the broker is, and who the node is to it.
     pub url: ServerUrl,
+    /// Who may vouch for the broker of an `amqps` URL, besides the operating system's authorities.
+    pub roots: Roots,
     /// How long to wait after a connection was lost, or could not be made.
     pub retry_delay: Duration,
     /// Channels that messages are published through; at least one.
@@ -46,6 +50,7 @@ impl AmqpConfig {
     pub fn new(url: ServerUrl) -> Self {
         AmqpConfig {
             url,
+            roots: Roots::default(),
             retry_delay: Duration::from_secs(5),
             channel_pool_size: 2,
             publisher_confirms: false,

@@ -13,16 +13,12 @@ use async_rs::traits::{Executor, Reactor, RuntimeKit};
 use async_rs::util::Task;
 use futures_core::Stream;
 use futures_io::{AsyncRead, AsyncWrite};
-use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
-use rustls_platform_verifier::BuilderVerifierExt;
-use tokio_rustls::TlsConnector;
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::url::ServerUrl;
 use crate::pipe::broker::MAX_MESSAGE_BYTES;
+use crate::pipe::trust::{Roots, TlsClient};
 use crate::pipe::{Pipe, tcp};
 
 /// For TCP and TLS; the broker's part of the handshake has as much again.
@@ -46,12 +42,13 @@ pub(super) fn cost(length: u64) -> u64 {
 /// `abandoned`: the client's thread, which would wait for a silent broker for ever, ends with it.
 pub(super) async fn connect(
     url: &ServerUrl,
+    roots: &Roots,
     taken: Arc<AtomicU64>,
     abandoned: CancellationToken,
 ) -> io::Result<Socket> {
     let connecting = async {
         let pipe = tcp::dial(&url.at, CONNECT_TIME).await.map_err(io::Error::other)?;
-        if url.tls { encrypted(pipe, url).await } else { Ok(pipe) }
+        if url.tls { encrypted(pipe, url, roots).await } else { Ok(pipe) }
     };
     let pipe = tokio::time::timeout(CONNECT_TIME, connecting);
     let pipe = pipe.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
@@ -59,16 +56,15 @@ pub(super) async fn connect(
     Ok(Socket { inner: pipe.compat(), watch, abandoned: Box::pin(abandoned.cancelled_owned()) })
 }
 
-async fn encrypted(pipe: Pipe, url: &ServerUrl) -> io::Result<Pipe> {
-    let bad = |what: &str, error: &dyn std::fmt::Display| io::Error::other(format!("{what}: {error}"));
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .and_then(BuilderVerifierExt::with_platform_verifier)
-        .map_err(|error| bad("the certificates of this system cannot be used", &error))?
-        .with_no_client_auth();
-    let name = ServerName::try_from(url.at.host.clone()).map_err(|error| bad("no name for TLS", &error))?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, pipe).await;
-    stream.map(|stream| Box::new(stream) as Pipe).map_err(|error| bad("TLS failed", &error))
+async fn encrypted(pipe: Pipe, url: &ServerUrl, roots: &Roots) -> io::Result<Pipe> {
+    let stream = TlsClient::new(roots.clone(), None).connect(&url.at.host, pipe).await;
+    let stream = stream.map_err(|error| {
+        io::Error::other(format!(
+            "{url} answered, but no TLS came about: {error}; its certificate must be valid for the host in ServerURL and \
+             from an authority that this machine trusts, or that [MPCAMQPServer] RootCAFile names"
+        ))
+    })?;
+    Ok(Box::new(stream))
 }
 
 /// A connection to the broker that is watched.

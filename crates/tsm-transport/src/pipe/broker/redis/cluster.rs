@@ -29,7 +29,7 @@ impl Slots {
     /// Asks the member that the configuration names.
     pub(super) async fn learn(config: &RedisConfig) -> Result<Self, Trouble> {
         let server = &config.server;
-        let mut connection = Connection::open(server, &server.at, BOUNDS, ANSWER_TIME).await?;
+        let mut connection = Connection::open(config, &server.at, BOUNDS, ANSWER_TIME).await?;
         let mut commands = Pipeline::new();
         commands.cmd("CLUSTER").arg("SLOTS");
         let answer = tokio::select! {

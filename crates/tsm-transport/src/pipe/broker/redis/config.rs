@@ -9,6 +9,8 @@ use tsm_crypto::Secret;
 use tsm_types::Reach;
 use tsm_types::address::{Address, HostPort, Place};
 
+use crate::pipe::trust::Roots;
+
 const DEFAULT_PORT: u16 = 6379;
 
 /// Where Redis is and how it is used; the values of `[MPCRedisServer]`.
@@ -16,6 +18,8 @@ const DEFAULT_PORT: u16 = 6379;
 pub struct RedisConfig {
     /// Where it is, and who this node is there.
     pub server: RedisServer,
+    /// Who may vouch for the Redis of a `rediss` URL, besides the operating system's authorities.
+    pub roots: Roots,
     /// Most messages in one write, from 1.
     pub send_batch: usize,
     /// Most messages taken from an inbox in one read, from 1.
@@ -29,7 +33,14 @@ pub struct RedisConfig {
 impl RedisConfig {
     /// The defaults of a configuration file.
     pub fn new(server: RedisServer) -> Self {
-        RedisConfig { server, send_batch: 20, receive_batch: 20, expire_keys: false, cluster: false }
+        RedisConfig {
+            server,
+            roots: Roots::default(),
+            send_batch: 20,
+            receive_batch: 20,
+            expire_keys: false,
+            cluster: false,
+        }
     }
 }
 

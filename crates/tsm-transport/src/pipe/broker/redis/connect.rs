@@ -1,21 +1,16 @@
 //! One connection to a Redis: TCP, TLS, login, and what is made of its errors.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisConnectionInfo, RedisError, Value};
-use rustls::ClientConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::ServerName;
-use rustls_platform_verifier::Verifier;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tsm_types::address::HostPort;
 
-use super::config::RedisServer;
+use super::config::{RedisConfig, RedisServer};
 use super::guard::{Bounds, Guard};
+use crate::pipe::trust::{Roots, TlsClient};
 use crate::pipe::{Pipe, tcp};
 
 /// For all of TCP, TLS and login.
@@ -37,19 +32,22 @@ pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 impl Connection {
     /// Connects to `at`, which is the server's own place or, in a cluster, that of another member.
     pub(super) async fn open(
-        server: &RedisServer,
+        config: &RedisConfig,
         at: &HostPort,
         bounds: Bounds,
         answer_time: Duration,
     ) -> Result<Self, Trouble> {
         let opening = async {
             let tcp = tcp::dial(at, CONNECT_TIME).await.map_err(Trouble::unreachable)?;
-            let stream = if server.tls { encrypted(tcp, at).await? } else { tcp };
-            let config = AsyncConnectionConfig::new().set_response_timeout(Some(answer_time));
-            let (redis, driver) =
-                MultiplexedConnection::new_with_config(&login(server), Guard::new(stream, bounds), config)
-                    .await
-                    .map_err(|error| Trouble::of(&error))?;
+            let stream = if config.server.tls { encrypted(tcp, &config.roots, at).await? } else { tcp };
+            let times = AsyncConnectionConfig::new().set_response_timeout(Some(answer_time));
+            let (redis, driver) = MultiplexedConnection::new_with_config(
+                &login(&config.server),
+                Guard::new(stream, bounds),
+                times,
+            )
+            .await
+            .map_err(|error| Trouble::of(&error))?;
             Ok(Connection { redis, driver: Box::pin(driver) })
         };
         let outcome = timeout(CONNECT_TIME, opening).await;
@@ -73,23 +71,14 @@ fn login(server: &RedisServer) -> RedisConnectionInfo {
     }
 }
 
-async fn encrypted(tcp: Pipe, at: &HostPort) -> Result<Pipe, Trouble> {
-    let refused = |error: String| Trouble {
+async fn encrypted(tcp: Pipe, roots: &Roots, at: &HostPort) -> Result<Pipe, Trouble> {
+    let stream = TlsClient::new(roots.clone(), None).connect(&at.host, tcp).await;
+    let stream = stream.map_err(|error| Trouble {
         what: format!("no TLS came about: {error}"),
-        advice: "check that the server's certificate is valid for the host in ServerURL and from an \
-                 authority that this machine trusts",
-    };
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let verifier = Verifier::new(provider.clone()).map_err(|error| refused(error.to_string()))?;
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| refused(error.to_string()))?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth();
-    let name = ServerName::try_from(at.host.clone()).map_err(|error| refused(error.to_string()))?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
-    Ok(Box::new(stream.map_err(|error| refused(error.to_string()))?))
+        advice: "its certificate must be valid for the host in ServerURL and from an authority that this machine \
+                 trusts, or that [MPCRedisServer] RootCAFile names",
+    })?;
+    Ok(Box::new(stream))
 }
 
 /// Why Redis cannot be used, and what to do about it.

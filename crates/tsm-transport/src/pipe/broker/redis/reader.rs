@@ -150,7 +150,7 @@ pub(super) async fn leave(config: &RedisConfig, at: &HostPort, inboxes: &[Inbox]
     let own: Vec<String> = inboxes.iter().filter(|inbox| matches!(inbox, Inbox::Node(..))).map(key).collect();
     let removing = async {
         let bounds = bounds(config, inboxes.len());
-        let mut connection = Connection::open(&config.server, at, bounds, ANSWER_TIME).await?;
+        let mut connection = Connection::open(config, at, bounds, ANSWER_TIME).await?;
         tokio::select! {
             removed = remove(&mut connection.redis, &own) => removed,
             () = connection.driver => Err(Trouble::lost("it ended")),

@@ -158,7 +158,7 @@ impl Keeper {
             let (reader, driver) = self.reader(at).await?;
             self.work(at, reader, driver, slots.write(config, queue)).await
         } else {
-            let writer = Connection::open(&config.server, at, BOUNDS, WRITE_TIME).await?;
+            let writer = Connection::open(config, at, BOUNDS, WRITE_TIME).await?;
             let (reader, driver) = self.reader(at).await?;
             self.work(at, reader, driver, Writer::run(config, writer, queue)).await
         }
@@ -166,7 +166,7 @@ impl Keeper {
 
     async fn reader(&self, at: &HostPort) -> Result<(Reader, Driver), Trouble> {
         let bounds = bounds(&self.config, self.inboxes.len());
-        let connection = Connection::open(&self.config.server, at, bounds, READ_TIME).await?;
+        let connection = Connection::open(&self.config, at, bounds, READ_TIME).await?;
         let Connection { redis, mut driver } = connection;
         tokio::select! {
             reader = Reader::start(redis, &self.config, &self.inboxes) => Ok((reader?, driver)),

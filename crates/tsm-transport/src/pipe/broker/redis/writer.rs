@@ -64,7 +64,7 @@ impl<'a> Writer<'a> {
         at: HostPort,
         mut queue: mpsc::Receiver<Outgoing>,
     ) -> Result<(), Trouble> {
-        let connection = Connection::open(&config.server, &at, BOUNDS, WRITE_TIME).await?;
+        let connection = Connection::open(config, &at, BOUNDS, WRITE_TIME).await?;
         Self::run(config, connection, &mut queue).await
     }
 
