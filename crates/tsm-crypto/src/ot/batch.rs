@@ -145,7 +145,7 @@ pub fn check<C: Curve>(
     (0..message.count).for_each(|_| judged.pair.count_extension());
     let binding = Binding::new(judged.pair.id(), context, message.nonce);
     let start = binding.prg_start::<C>();
-    let delta = judged.sender.delta;
+    let delta = *judged.sender.delta.expose();
     let blocks = blocks::<C>(message.count);
     // Step 4.4.1, as for a single extension.
     let mut rows = BitMatrix::zero(blocks + 1);
