@@ -85,16 +85,8 @@ pub struct NodeConfig {
     pub database: DatabaseConfig,
     /// Who may log in.
     pub api_keys: ApiKeys,
-    /// The enabled operations of the ECDSA engine; none if it is off.
-    pub ecdsa: BTreeSet<EcdsaFeature>,
-    /// How many presignatures there may be.
-    pub presignatures: PresignatureLimits,
-    /// Bounds of derivation.
-    pub derivation: DerivationLimits,
-    /// Bounds of a session.
-    pub session: SessionLimits,
-    /// What a dynamic player or an application may take.
-    pub tenants: Tenants,
+    /// What the engine may do.
+    pub engine: EngineConfig,
     /// What is worth saying, but does not keep the node from starting.
     pub warnings: Vec<ConfigProblem>,
 }
@@ -116,16 +108,8 @@ pub struct EmbeddedConfig {
     pub direct: DirectLinks,
     /// Where key shares are kept.
     pub database: DatabaseConfig,
-    /// The enabled operations of the ECDSA engine; none if it is off.
-    pub ecdsa: BTreeSet<EcdsaFeature>,
-    /// How many presignatures there may be.
-    pub presignatures: PresignatureLimits,
-    /// Bounds of derivation.
-    pub derivation: DerivationLimits,
-    /// Bounds of a session.
-    pub session: SessionLimits,
-    /// What a dynamic player or an application may take.
-    pub tenants: Tenants,
+    /// What the engine may do.
+    pub engine: EngineConfig,
     /// What is worth saying, but does not keep the node from starting.
     pub warnings: Vec<ConfigProblem>,
 }
@@ -237,23 +221,33 @@ pub struct Tenants {
     pub links: LinkLimits,
 }
 
-impl SessionLimits {
-    /// What the engine is told of a file's times, limits and enabled operations.
-    pub fn settings(
-        &self,
-        ecdsa: &BTreeSet<EcdsaFeature>,
-        derivation: &DerivationLimits,
-        presignatures: &PresignatureLimits,
-        tenants: &Tenants,
-    ) -> Settings {
+/// What the engine may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// The enabled operations of the ECDSA engine; none if it is off.
+    pub ecdsa: BTreeSet<EcdsaFeature>,
+    /// How many presignatures there may be.
+    pub presignatures: PresignatureLimits,
+    /// Bounds of derivation.
+    pub derivation: DerivationLimits,
+    /// Bounds of a session.
+    pub session: SessionLimits,
+    /// What a dynamic player or an application may take.
+    pub tenants: Tenants,
+}
+
+impl EngineConfig {
+    /// What the engine is told of it.
+    pub fn settings(&self) -> Settings {
+        let EngineConfig { ecdsa, presignatures, derivation, session, tenants } = self;
         let enabled = |feature| ecdsa.contains(&feature);
         Settings {
-            connect_timeout: self.connect_timeout,
-            session_timeout: self.session_timeout,
-            drain_timeout: self.drain_timeout,
-            max_sessions: self.max_sessions,
-            outcome_lifetime: self.outcome_lifetime,
-            reject_conflicting_dynamic_keys: self.reject_conflicting_dynamic_keys,
+            connect_timeout: session.connect_timeout,
+            session_timeout: session.session_timeout,
+            drain_timeout: session.drain_timeout,
+            max_sessions: session.max_sessions,
+            outcome_lifetime: session.outcome_lifetime,
+            reject_conflicting_dynamic_keys: session.reject_conflicting_dynamic_keys,
             min_chain_path_length: derivation.min_path_length,
             derived_keys: derivation.cache_size,
             features: Features {

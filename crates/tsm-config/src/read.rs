@@ -14,8 +14,8 @@ use super::management::management;
 use super::players::{Own, players};
 use super::problem::{Place, ProblemCode, Problems};
 use super::{
-    DatabaseConfig, DatabaseDriver, DerivationLimits, EcdsaFeature, EmbeddedConfig, NodeConfig, Outside,
-    PresignatureLimits, SessionLimits, Tenants, broker, secrets, settings,
+    DatabaseConfig, DatabaseDriver, DerivationLimits, EcdsaFeature, EmbeddedConfig, EngineConfig, NodeConfig,
+    Outside, PresignatureLimits, SessionLimits, Tenants, broker, secrets, settings,
 };
 use crate::auth::{ApiKeyEntry, ApiKeys};
 
@@ -34,21 +34,8 @@ pub(super) fn node_config(
     let management = management(document, &others, problems);
     let api_keys = api_keys(document, problems);
     let inside = inside(document, listening, outside, problems);
-    let EmbeddedConfig {
-        player,
-        identity,
-        players,
-        mpc_listen,
-        broker,
-        direct,
-        database,
-        ecdsa,
-        presignatures,
-        derivation,
-        session,
-        tenants,
-        warnings,
-    } = inside?;
+    let EmbeddedConfig { player, identity, players, mpc_listen, broker, direct, database, engine, warnings } =
+        inside?;
     Some(NodeConfig {
         player,
         identity,
@@ -60,11 +47,7 @@ pub(super) fn node_config(
         management: management?,
         database,
         api_keys: api_keys?,
-        ecdsa,
-        presignatures,
-        derivation,
-        session,
-        tenants,
+        engine,
         warnings,
     })
 }
@@ -118,11 +101,13 @@ fn inside(
         direct: listening.links,
         broker,
         database: database?,
-        ecdsa,
-        presignatures: presignatures?,
-        derivation: derivation?,
-        session: session?,
-        tenants: tenants?,
+        engine: EngineConfig {
+            ecdsa,
+            presignatures: presignatures?,
+            derivation: derivation?,
+            session: session?,
+            tenants: tenants?,
+        },
         warnings: Vec::new(),
     })
 }

@@ -8,12 +8,15 @@ use zeroize::Zeroize;
 ///
 /// It has no `Clone`, `Serialize` or revealing `Debug`; [`expose`](Self::expose) is the only way to
 /// the value and stands out in review.
-pub struct Secret<T: Zeroize>(T);
+///
+/// The value has a place of its own in the heap. What holds a `Secret` may be moved, out of a box or from
+/// one list to another, without leaving a copy of the value where it was.
+pub struct Secret<T: Zeroize>(Box<T>);
 
 impl<T: Zeroize> Secret<T> {
     /// Takes charge of a secret value.
     pub fn new(value: T) -> Self {
-        Secret(value)
+        Secret(Box::new(value))
     }
 
     /// The value itself. Each call is a place to review.

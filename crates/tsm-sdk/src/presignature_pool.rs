@@ -208,12 +208,11 @@ impl Pool {
         }
         let count = (self.marks.high - supply).min(self.marks.batch.into()) as u16;
         let session = self.fresh_session();
-        try_join_all(
-            self.signers.iter().map(async |signer| {
-                signer.ecdsa().generate_presignatures(&session, &self.key_id, count).await
-            }),
-        )
-        .await?;
+        let calls = self
+            .signers
+            .iter()
+            .map(|signer| signer.ecdsa().generate_presignatures(&session, &self.key_id, count));
+        try_join_all(calls).await?;
         let mut status = self.status();
         status.supply += u64::from(count);
         status.made += u64::from(count);
@@ -222,12 +221,13 @@ impl Pool {
 
     /// What the node with the fewest has.
     async fn count(&self) -> Result<u64, Failure> {
-        let counts = try_join_all(self.signers.iter().map(async |signer| {
-            let sets = signer.ecdsa().count_presignatures(&self.key_id).await?;
-            Ok::<_, Failure>(sets.iter().find(|set| set.players == self.players).map_or(0, |set| set.count))
-        }))
-        .await?;
+        let counts = try_join_all(self.signers.iter().map(|signer| self.held_at(signer))).await?;
         Ok(counts.into_iter().min().unwrap_or_default())
+    }
+
+    async fn held_at(&self, signer: &Client) -> Result<u64, Failure> {
+        let sets = signer.ecdsa().count_presignatures(&self.key_id).await?;
+        Ok(sets.iter().find(|set| set.players == self.players).map_or(0, |set| set.count))
     }
 
     /// The parts of all signers; `None` if there is no presignature that all have.
@@ -270,11 +270,10 @@ impl Pool {
 
     async fn sign_live(&self, path: &[u32], digest: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
         let session = self.fresh_session();
-        try_join_all(self.signers.iter().map(async |signer| {
-            let signed = signer.ecdsa().sign(&session, &self.key_id, path, digest).await?;
-            Ok(signed.partial_signature)
-        }))
-        .await
+        let calls =
+            self.signers.iter().map(|signer| signer.ecdsa().sign(&session, &self.key_id, path, digest));
+        let signed = try_join_all(calls).await?;
+        Ok(signed.into_iter().map(|part| part.partial_signature).collect())
     }
 
     fn one_less(&self) {

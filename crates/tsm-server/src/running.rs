@@ -81,12 +81,7 @@ impl RunningNode {
     /// Starts a node whose database, if it is new, gets its own cost of stretching the password.
     #[doc(hidden)]
     pub async fn start_with(config: NodeConfig, stretch: Stretch) -> Result<Self, StartError> {
-        let settings = config.session.settings(
-            &config.ecdsa,
-            &config.derivation,
-            &config.presignatures,
-            &config.tenants,
-        );
+        let settings = config.engine.settings();
         let NodeConfig {
             player,
             identity,

@@ -13,6 +13,7 @@ mod dynamic_nodes;
 mod dynamic_nodes_page;
 mod exactness;
 mod failures;
+mod heap;
 mod honest;
 mod keys;
 mod laboratory;

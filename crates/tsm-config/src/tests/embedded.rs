@@ -55,7 +55,7 @@ fn all_else_is_read_as_for_a_server() {
     assert_eq!(server.players, app.players);
     assert_eq!(format!("{:?}", server.database), format!("{:?}", app.database));
     assert_eq!(server.database.data_source.expose(), app.database.data_source.expose());
-    assert_eq!((server.ecdsa, server.session), (app.ecdsa, app.session));
+    assert_eq!(server.engine, app.engine);
 }
 
 #[test]

@@ -81,8 +81,8 @@ fn the_seeds_files_are_read_as_they_are() {
         assert_eq!(config.database.master_password.expose(), password);
         assert_eq!(config.api_keys.authenticate(login), Some("demoapp"));
         assert_eq!(config.api_keys.authenticate("NodeLoginPassword"), None);
-        assert_eq!(config.ecdsa, BTreeSet::from(EcdsaFeature::ALL));
-        assert_eq!(config.session, defaults);
+        assert_eq!(config.engine.ecdsa, BTreeSet::from(EcdsaFeature::ALL));
+        assert_eq!(config.engine.session, defaults);
     }
 }
 
@@ -106,7 +106,7 @@ fn every_built_key_arrives() {
     assert_eq!(config.database.max_idle_connections, Some(0));
     assert_eq!(config.api_keys.applications(), ["another", "demoapp"]);
     assert_eq!(config.api_keys.authenticate("Node2LoginPassword"), Some("another"));
-    assert_eq!(config.ecdsa, BTreeSet::from(EcdsaFeature::ALL));
+    assert_eq!(config.engine.ecdsa, BTreeSet::from(EcdsaFeature::ALL));
     let limits = SessionLimits {
         connect_timeout: Duration::from_secs(5),
         session_timeout: Duration::from_secs(90),
@@ -115,12 +115,12 @@ fn every_built_key_arrives() {
         outcome_lifetime: Duration::from_secs(3600),
         reject_conflicting_dynamic_keys: true,
     };
-    assert_eq!(config.session, limits);
+    assert_eq!(config.engine.session, limits);
 }
 
 #[test]
 fn what_tenants_may_take_is_read_and_is_the_engines_own_default_where_it_is_left_out() {
-    let left_out = good(NODE_1).tenants;
+    let left_out = good(NODE_1).engine.tenants;
     assert_eq!(left_out.limits, TenantLimits::default());
     assert_eq!(left_out.links, LinkLimits::default());
     let text = "MaxConnections = 1\nMaxSessions = 2\nMaxSessionsPerApplication = 3\nMaxKeys = 4\n\
@@ -148,8 +148,7 @@ fn what_tenants_may_take_is_read_and_is_the_engines_own_default_where_it_is_left
         parked_for: Duration::from_secs(11),
         ..LinkLimits::default()
     };
-    let settings =
-        config.session.settings(&config.ecdsa, &config.derivation, &config.presignatures, &config.tenants);
+    let settings = config.engine.settings();
     assert_eq!((settings.tenants, settings.links), (limits, links));
 }
 
@@ -171,7 +170,7 @@ fn a_node_may_list_itself_and_is_not_its_own_peer() {
 fn ecdsa_is_what_either_section_enables() {
     let features = GOOD.find("[DKLS19.Features]").unwrap();
     let (before, after) = (&GOOD[..features], &GOOD[GOOD.find("[Session]").unwrap()..]);
-    let enabled = |sections: &str| good(&format!("{before}{sections}\n{after}")).ecdsa;
+    let enabled = |sections: &str| good(&format!("{before}{sections}\n{after}")).engine.ecdsa;
     let all = BTreeSet::from(EcdsaFeature::ALL);
 
     assert_eq!(enabled(""), BTreeSet::new());
@@ -193,7 +192,7 @@ fn presignatures_are_limited_by_the_smaller_number() {
     let features = GOOD.find("[DKLS19.Features]").unwrap();
     let (before, after) = (&GOOD[..features], &GOOD[GOOD.find("[Session]").unwrap()..]);
     let limits = |sections: &str| {
-        let limits = good(&format!("{before}{sections}\n{after}")).presignatures;
+        let limits = good(&format!("{before}{sections}\n{after}")).engine.presignatures;
         (limits.per_request, limits.in_all)
     };
     assert_eq!(limits(""), (100, 5000));
@@ -208,12 +207,7 @@ fn s93_derivation_is_bounded_by_the_greater_number_of_either_section() {
     let (before, after) = (&GOOD[..features], &GOOD[GOOD.find("[Session]").unwrap()..]);
     let bounds = |sections: &str| {
         let config = good(&format!("{before}{sections}\n{after}"));
-        let settings = config.session.settings(
-            &config.ecdsa,
-            &config.derivation,
-            &config.presignatures,
-            &config.tenants,
-        );
+        let settings = config.engine.settings();
         (settings.min_chain_path_length, settings.derived_keys)
     };
     assert_eq!(bounds(""), (0, 1024));
@@ -260,7 +254,7 @@ fn values_come_from_the_environment() {
     let config = good(&edited("Port = 8001", r#"Port = "{{ env `PORT` }}""#));
     assert_eq!(config.sdk_listen.port(), 8123);
     let config = good(&edited("Sign = true", r#"Sign = "{{env `SWITCH`}}""#));
-    assert!(config.ecdsa.contains(&EcdsaFeature::Sign));
+    assert!(config.engine.ecdsa.contains(&EcdsaFeature::Sign));
     let config = good(&edited("a long random password", "{{ env `PASSWORD` }}, and more"));
     assert_eq!(config.database.master_password.expose(), "from the environment, and more");
 }

@@ -108,7 +108,7 @@ pub fn check<C: Curve>(
 ) -> Result<Vec<SenderExtension<C>>, CheckFailed> {
     (0..message.count).for_each(|_| judged.pair.count_extension());
     let binding = Binding::new(judged.pair.id(), context, message.nonce);
-    let delta = judged.sender.delta;
+    let delta = *judged.sender.delta.expose();
     let shape = Shape::new::<C>(message.count.into());
     let start = binding.prg_start::<C>();
     let mut rows = columns::send(shape, delta, &judged.sender.leaves, start, &message.corrections);

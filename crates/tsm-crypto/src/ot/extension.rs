@@ -144,7 +144,7 @@ impl<C: Curve> SenderExtension<C> {
     ) -> Result<Self, CheckFailed> {
         judged.pair.count_extension();
         let binding = Binding::new(judged.pair.id(), context, message.nonce);
-        let delta = judged.sender.delta;
+        let delta = *judged.sender.delta.expose();
         let rows = send(delta, &judged.sender.leaves, &binding, message)?;
         Ok(SenderExtension { binding, delta: Secret::new(delta), rows, curve: PhantomData })
     }

@@ -26,7 +26,7 @@ pub struct PairState {
 
 /// As A: Δ, and all leaves but Δ_c of each tree c.
 pub(super) struct SenderHalf {
-    pub(super) delta: u128,
+    pub(super) delta: Secret<u128>,
     pub(super) leaves: Box<Leaves>,
 }
 
@@ -37,7 +37,6 @@ pub(super) struct ReceiverHalf {
 
 impl Drop for SenderHalf {
     fn drop(&mut self) {
-        self.delta.zeroize();
         self.leaves.zeroize();
     }
 }

@@ -169,17 +169,17 @@ impl LowerAnswered {
         let leaves = Trees::new(&context.first(), pair)
             .evaluate(*delta.expose(), keys.expose(), &theirs.trees)
             .map_err(|CheckFailed| SetupError::CheckFailed("N3 trees"))?;
-        let sender = SenderHalf { delta: *delta.expose(), leaves };
+        let sender = SenderHalf { delta, leaves };
         // Step 4.5.2 and check N4.
         let binding = context.binding(pair, theirs.extension.nonce);
-        let rows = extension::send(sender.delta, &sender.leaves, &binding, &theirs.extension)
+        let rows = extension::send(*sender.delta.expose(), &sender.leaves, &binding, &theirs.extension)
             .map_err(|CheckFailed| SetupError::CheckFailed("N4 extension"))?;
         // Step 4.5.3: the keys of both slots.
         let mut both = Zeroizing::new([[[0; 16]; 2]; DELTA_BITS]);
         for (index, (slots, row)) in both.iter_mut().zip(rows.0.as_flattened()).enumerate() {
             *slots = [
                 context.extended_key(pair, index, 0, *row),
-                context.extended_key(pair, index, 1, row ^ sender.delta),
+                context.extended_key(pair, index, 1, row ^ sender.delta.expose()),
             ];
         }
         // Section 3 as B of the second direction.
@@ -276,7 +276,7 @@ impl HigherAnswered {
         let leaves = Trees::new(&context.second(), &common.id)
             .evaluate(*delta.expose(), keys.expose(), &theirs.trees)
             .map_err(|CheckFailed| SetupError::CheckFailed("N3 trees"))?;
-        let sender = SenderHalf { delta: *delta.expose(), leaves };
+        let sender = SenderHalf { delta, leaves };
         Ok(PairState::new(common.id, sender, receiver, common.zero_share_seed))
     }
 }
@@ -447,7 +447,7 @@ mod tests {
                 let half = judged.sender;
                 for (chunk, (known, all)) in half.leaves.iter().zip(b.receiver().leaves.iter()).enumerate() {
                     let missing =
-                        (half.delta >> (chunk * super::super::TREE_DEPTH)) as usize % super::super::LEAVES;
+                        (half.delta.expose() >> (chunk * super::super::TREE_DEPTH)) as usize % super::super::LEAVES;
                     for leaf in 0..super::super::LEAVES {
                         assert_eq!(known[leaf] == all[leaf], leaf != missing);
                     }

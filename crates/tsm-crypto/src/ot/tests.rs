@@ -107,7 +107,7 @@ fn both_directions_of_a_pair_have_independent_extensions() {
     assert!(accepts(&one, &CONTEXT, &forth_message));
     assert!(accepts(&two, &back, &back_message));
     assert!(!accepts(&one, &CONTEXT, &back_message));
-    let (one, two) = (look(&one, |j| j.sender.delta), look(&two, |j| j.sender.delta));
+    let (one, two) = (look(&one, |j| *j.sender.delta.expose()), look(&two, |j| *j.sender.delta.expose()));
     assert!((one ^ two).count_ones() > 30);
 }
 
@@ -128,7 +128,7 @@ fn extension_agrees_with_the_model<C: Curve>() {
     let choices = model_column::<C>(b.choices.expose());
     let (u, v) = model::receiver_columns::<C>(&b_side.receiver().leaves, start, &choices);
     let w = look(&a_side, |judged| {
-        model::sender_columns::<C>(&judged.sender.leaves, judged.sender.delta, start, &u)
+        model::sender_columns::<C>(&judged.sender.leaves, *judged.sender.delta.expose(), start, &u)
     });
     let challenges = b.binding.challenges::<C>(&message.corrections, check_block::<C>());
     let challenges: Vec<u128> = challenges.iter().map(|challenge| challenge.0).collect();
@@ -304,7 +304,7 @@ fn c2_and_s43_a_forged_tree_passes_only_if_its_bits_of_delta_were_guessed() {
         let passed: Vec<u128> = (0..LEAVES as u128)
             .filter(|guess| accepts(&a_side, &CONTEXT, &forge(&b_side, CONTEXT.ssid, chunk, 1 << 77, *guess)))
             .collect();
-        let truth = look(&a_side, |j| (j.sender.delta >> (chunk * TREE_DEPTH)) % LEAVES as u128);
+        let truth = look(&a_side, |j| (j.sender.delta.expose() >> (chunk * TREE_DEPTH)) % LEAVES as u128);
         assert_eq!(passed, [truth], "tree {chunk}");
     }
 }
@@ -439,7 +439,7 @@ fn s54_a_repeated_nonce_and_choice_do_not_repeat_the_pads() {
 #[test]
 fn s41_one_failure_burns_and_every_later_verdict_is_the_same() {
     let (a_side, b_side) = honest_pair(22);
-    let truth = look(&a_side, |judged| judged.sender.delta % LEAVES as u128);
+    let truth = look(&a_side, |judged| judged.sender.delta.expose() % LEAVES as u128);
     let verdict = |message: &ExtensionMessage<Secp256k1>| {
         a_side.judge(|judged| SenderExtension::check(judged, &CONTEXT, message)).map(|_| ())
     };
@@ -458,7 +458,7 @@ fn s41_one_failure_burns_and_every_later_verdict_is_the_same() {
 fn s41_a_thousand_parallel_guesses_learn_nothing_after_the_first_failure() {
     let (a_side, b_side) = honest_pair(23);
     // Eight wrong guesses and eight right ones, each tried by many sessions at once.
-    let truth = look(&a_side, |judged| judged.sender.delta);
+    let truth = look(&a_side, |judged| *judged.sender.delta.expose());
     let messages: Vec<_> = (0..16)
         .map(|chunk| {
             let bits = (truth >> (chunk * TREE_DEPTH)) % LEAVES as u128;

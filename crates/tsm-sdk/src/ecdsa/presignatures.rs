@@ -70,8 +70,7 @@ impl Ecdsa<'_> {
     /// says which set of signers is meant, where a node holds presignatures of several.
     ///
     /// Asking again with the same ID, path and digest gives the same part; another digest is refused
-    /// with [`PresignatureUsed`](crate::ErrorCode::PresignatureUsed). `path` must be empty in this
-    /// version.
+    /// with [`PresignatureUsed`](crate::ErrorCode::PresignatureUsed). `path` is as in [`sign`](Self::sign).
     pub async fn sign_with_presignature(
         self,
         key_id: &str,

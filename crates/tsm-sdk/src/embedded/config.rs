@@ -41,12 +41,7 @@ impl EmbeddedConfig {
     /// of the text at once. Environment variables and key files that it names are read now.
     pub fn from_toml(text: &str) -> Result<Self, Vec<ConfigProblem>> {
         let config = tsm_config::parse_embedded(text)?;
-        let settings = config.session.settings(
-            &config.ecdsa,
-            &config.derivation,
-            &config.presignatures,
-            &config.tenants,
-        );
+        let settings = config.engine.settings();
         let players = config.players.into_iter();
         Ok(EmbeddedConfig {
             player: PlayerIndex(config.player),

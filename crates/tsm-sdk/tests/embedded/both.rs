@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use tsm_sdk::{
-    Client, CurveId, ErrorCode, Failure, IdentityKey, PlayerIndex, PresignatureSet, SessionConfig,
-    generate_identity,
+    Client, CurveId, ErrorCode, Failure, IdentityKey, PlayerIndex, PresignaturePool, PresignatureSet,
+    SessionConfig, WaterMarks, generate_identity,
 };
 
 use crate::players::{DIGEST, Kind, Player, both_parts, knows, make_key, session, sign, toml};
@@ -31,6 +31,7 @@ for_both_kinds! {
     on_every_curve,
     presignatures_go_there_and_back,
     presignatures_that_cannot_be_used_have_their_codes,
+    a_pool_keeps_presignatures_in_supply_and_signs_with_and_without,
     what_the_caller_can_repair_has_its_code,
     what_the_configuration_forbids_has_its_code,
     a_session_that_players_see_differently_names_the_field,
@@ -218,6 +219,33 @@ async fn presignatures_go_there_and_back(kind: Kind) {
     assert_eq!(own.count_presignatures(&key.key_id).await.unwrap(), held(2));
     assert_eq!(own.delete_presignatures(&key.key_id).await.unwrap(), 2);
     assert!(own.count_presignatures(&key.key_id).await.unwrap().is_empty());
+}
+
+async fn a_pool_keeps_presignatures_in_supply_and_signs_with_and_without(kind: Kind) {
+    let two = Two::start(kind).await;
+    let key = make_key(two.client(), &two.peer.client, &of_both()).await.unwrap();
+    let signers = vec![two.client().clone(), two.peer.client.clone()];
+    let marks = WaterMarks { low: 2, high: 3, batch: 2 };
+    let pool = PresignaturePool::start(signers, of_both(), &key.key_id, marks).unwrap();
+    let supply = async |wanted: u64| {
+        while pool.status().supply != wanted {
+            assert_eq!(pool.status().failure, None);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    supply(3).await;
+    let child = two.client().ecdsa().public_key(&key.key_id, &[7]).await.unwrap();
+    pool.sign(&key.public_key, &[], &DIGEST).await.unwrap();
+    pool.sign(&child, &[7], &DIGEST).await.unwrap();
+    assert_eq!((pool.status().signed, pool.status().signed_live), (2, 0));
+    // Filled again, and what somebody else takes away is noticed.
+    supply(3).await;
+    two.peer.client.ecdsa().delete_presignatures(&key.key_id).await.unwrap();
+    pool.sign(&child, &[7], &DIGEST).await.unwrap();
+    assert_eq!((pool.status().signed, pool.status().signed_live), (2, 1));
+    supply(3).await;
+    let refused = pool.sign(&key.public_key, &[7], &DIGEST).await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::PartialsInvalid, "the key is not the one at the path");
 }
 
 async fn presignatures_that_cannot_be_used_have_their_codes(kind: Kind) {

@@ -43,7 +43,7 @@ async fn a_load_test_of_presigning_counts_batches_and_deletes_them() {
     let chosen = ["--operation", "presign", "--batch", "5", "--clients", "2", "--key-id", &key.key_id];
     let (code, report) = bench(network, &chosen).await;
     assert_eq!((code, &report["batch"]), (Some(0), &5.into()), "{report}");
-    assert!(report["operations"].as_u64().unwrap() > 2, "{report}");
+    assert!(report["operations"].as_u64().unwrap() > 0, "{report}");
     assert!(report["failures"].as_object().unwrap().is_empty(), "{report}");
     // At most the batches that were under way at the end, and just then complete.
     assert!(held(network, &key).await.into_iter().all(|held| held <= 10));
