@@ -225,9 +225,12 @@ async fn a_dynamic_player_that_the_draining_node_does_not_expect_is_told_at_once
     let app = application();
     // Something runs, so that the node drains for a while.
     let running = network.session("running", &[0, 1]);
-    let (_, _, ()) = tokio::join!(
+    let (_, (), ()) = tokio::join!(
         timeout(Duration::from_secs(5), draining.generate_key(&app, key_request(&running))),
-        timeout(Duration::from_secs(5), draining.drain()),
+        async {
+            sleep(Duration::from_millis(500)).await;
+            let _ = timeout(Duration::from_secs(4), draining.drain()).await;
+        },
         async {
             sleep(Duration::from_secs(1)).await;
             let before = Instant::now();
