@@ -18,9 +18,8 @@ use super::tls::{Tls, WrongKey, proven_key, server_name};
 use super::wire::VERSION;
 use super::{StartError, random};
 use crate::links::PeerKey;
-use crate::pipe::Dialler;
 use crate::pipe::broker::{Broker, Multiplexer, Reads};
-use crate::pipe::websocket::Roots;
+use crate::pipe::{Dialler, Roots};
 
 /// In place of the link protocol's: so nobody takes one for the other.
 pub(crate) const ALPN: &[u8] = b"opentsm-echo/1";

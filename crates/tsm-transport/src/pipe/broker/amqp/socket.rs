@@ -47,7 +47,9 @@ pub(super) async fn connect(
     abandoned: CancellationToken,
 ) -> io::Result<Socket> {
     let connecting = async {
-        let pipe = tcp::dial(&url.at, CONNECT_TIME).await.map_err(io::Error::other)?;
+        let pipe = tcp::dial(&url.at, CONNECT_TIME).await.map_err(|error| {
+            io::Error::other(format!("{error}: check [MPCAMQPServer] ServerURL, and that the broker runs"))
+        })?;
         if url.tls { encrypted(pipe, url, roots).await } else { Ok(pipe) }
     };
     let pipe = tokio::time::timeout(CONNECT_TIME, connecting);
