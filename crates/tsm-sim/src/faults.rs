@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use tsm_types::ErrorCode;
+
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
@@ -101,10 +103,33 @@ impl Fault {
         matches!(self, Fault::WriteCrash | Fault::PowerLoss | Fault::WriteFailure | Fault::DiskFull)
     }
 
-    /// Whether sessions must succeed in spite of it: nothing is lost for good, and nothing takes so
-    /// long that a deadline passes.
-    pub fn is_harmless(self) -> bool {
-        matches!(self, Fault::Delay | Fault::Reorder | Fault::Repeat | Fault::SlowLink | Fault::Retry)
+    /// The reasons that callers may be given for it. For no other does a session fail: a network that is
+    /// only slow, repeats itself or overtakes costs time and nothing else.
+    pub fn explains(self) -> &'static [ErrorCode] {
+        use ErrorCode::{
+            LinkLost, PairRenewed, PlayerFault, PlayerRestarted, SessionCancelled, SessionConflict,
+            SessionPlayersMissing, SessionTimeout, StoreUnavailable,
+        };
+        match self {
+            Fault::Delay | Fault::Reorder | Fault::Repeat | Fault::SlowLink | Fault::Retry => &[],
+            // The last message of a player that has its result is not sent again.
+            Fault::LinkBreak => &[SessionConflict],
+            Fault::Loss | Fault::Partition | Fault::OneWay => {
+                &[SessionPlayersMissing, SessionTimeout, SessionConflict, PairRenewed]
+            }
+            Fault::Blackout => &[SessionPlayersMissing, SessionTimeout, LinkLost, SessionConflict],
+            Fault::ClockJump => &[SessionPlayersMissing, SessionTimeout, LinkLost],
+            Fault::Crash | Fault::Rollback | Fault::WriteCrash | Fault::PowerLoss => &[
+                SessionPlayersMissing,
+                SessionTimeout,
+                SessionConflict,
+                LinkLost,
+                PlayerRestarted,
+                PairRenewed,
+            ],
+            Fault::WriteFailure | Fault::DiskFull => &[StoreUnavailable, PlayerFault],
+            Fault::HangUp => &[SessionCancelled],
+        }
     }
 }
 

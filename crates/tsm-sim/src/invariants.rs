@@ -8,7 +8,7 @@ use tsm_types::request::KeyInfo;
 use tsm_types::{ErrorCode, Failure};
 
 use crate::caller::{Answered, Outcome};
-use crate::faults::{Fault, Fired};
+use crate::faults::Fired;
 use crate::nodes;
 use crate::plan::{Ask, SessionPlan};
 
@@ -40,13 +40,9 @@ impl Session {
     /// What is wrong with what the callers were told.
     pub(crate) fn violations(&self, key: &KeyInfo, fired: &Fired) -> Vec<String> {
         let mut found = Vec::new();
-        let must_work = fired.kinds().all(Fault::is_harmless);
         for answer in &self.answers {
             let wrong = match &answer.outcome {
                 Outcome::Overdue => Some("got no answer by the deadline".to_owned()),
-                Outcome::Failed(failure) if must_work => {
-                    Some(format!("was told {failure} although nothing went wrong"))
-                }
                 Outcome::Failed(failure) => unfounded(failure, fired),
                 Outcome::Signed(_)
                 | Outcome::Key(_)
@@ -131,27 +127,12 @@ impl Session {
     }
 }
 
-/// What is wrong with a reason, all players being honest.
+/// What is wrong with a reason, all players being honest. What accuses somebody, refuses what was in
+/// order, or admits a defect, is explained by no fault.
 fn unfounded(failure: &Failure, fired: &Fired) -> Option<String> {
-    let deaths = [Fault::Crash, Fault::WriteCrash, Fault::PowerLoss, Fault::Rollback];
-    let stores = [Fault::WriteFailure, Fault::DiskFull];
-    let any = |kinds: &[Fault]| kinds.iter().any(|kind| fired.of(*kind) > 0);
-    let founded = match failure.code {
-        // What an unreliable network does to a session, and how it is told.
-        ErrorCode::SessionPlayersMissing
-        | ErrorCode::SessionTimeout
-        | ErrorCode::LinkLost
-        | ErrorCode::SessionConflict
-        | ErrorCode::PairRenewed => true,
-        ErrorCode::SessionCancelled => any(&[Fault::HangUp]),
-        ErrorCode::PlayerRestarted => any(&deaths),
-        ErrorCode::StoreUnavailable | ErrorCode::PlayerFault => any(&stores),
-        // Everything else accuses somebody, refuses what was in order, or admits a defect.
-        _ => false,
-    };
-    if !founded {
-        return Some(format!("was told {failure}, which nothing that happened explains"));
+    if !fired.kinds().any(|fault| fault.explains().contains(&failure.code)) {
+        return Some(format!("was told {}: {failure}, which nothing that happened explains", failure.code));
     }
     let nameless = failure.code.actor() == Actor::Player && failure.players.is_empty();
-    nameless.then(|| format!("was told {failure}, which names nobody"))
+    nameless.then(|| format!("was told {}: {failure}, which names nobody", failure.code))
 }

@@ -5,6 +5,9 @@ use std::thread;
 
 use tsm_sim::{Fault, LIFE, Scenario, Summary, Workload, replay, run};
 
+/// As many as a test without optimisation may cost; `tsm sim` runs any number.
+const SAMPLE: u64 = 200;
+
 fn scenario(workload: Workload) -> Scenario {
     Scenario { nodes: 3, workload, faults: workload.faults() }
 }
@@ -18,26 +21,27 @@ fn sample(scenario: &Scenario, schedules: u64) -> Summary {
     let failed: Vec<_> = summary.failures.iter().map(|report| (report.seed, &report.violations)).collect();
     assert!(failed.is_empty(), "{failed:#?}");
     assert_eq!(summary.schedules, schedules);
-    assert_eq!(summary.never_fired(&scenario.faults), []);
     summary
 }
 
 #[test]
-fn two_thousand_schedules_of_signatures_hold_every_invariant() {
-    let summary = sample(&scenario(Workload::Sign), 2000);
+fn a_sample_of_schedules_of_signatures_holds_every_invariant() {
+    let scenario = scenario(Workload::Sign);
+    let summary = sample(&scenario, SAMPLE);
+    assert_eq!(summary.never_fired(&scenario.faults), []);
     // Most sessions succeed, and not all: or nothing would be shown.
     assert!(summary.succeeded > summary.sessions / 2 && summary.succeeded < summary.sessions, "{summary:?}");
 }
 
 #[test]
 fn keys_and_presignatures_hold_every_invariant() {
-    sample(&scenario(Workload::Keygen), 300);
-    sample(&scenario(Workload::Mixed), 300);
+    sample(&scenario(Workload::Keygen), 2 * LIFE);
+    sample(&scenario(Workload::Mixed), 2 * LIFE);
 }
 
 #[test]
 fn a_network_of_five_holds_every_invariant() {
-    sample(&Scenario { nodes: 5, ..scenario(Workload::Mixed) }, 100);
+    sample(&Scenario { nodes: 5, ..scenario(Workload::Mixed) }, LIFE);
 }
 
 #[test]
