@@ -214,7 +214,7 @@ impl Shared {
 
     /// Dials all at once who could not be reached without the message broker.
     pub(crate) fn broker_is_back(&self) {
-        self.lock().peers.values_mut().for_each(Peer::broker_is_back);
+        self.lock().peers.values_mut().for_each(|peer| peer.broker_is_back());
     }
 
     /// Empties and closes all connections.
