@@ -112,12 +112,14 @@ impl Fault {
         };
         match self {
             Fault::Delay | Fault::Reorder | Fault::Repeat | Fault::SlowLink | Fault::Retry => &[],
-            // The last message of a player that has its result is not sent again.
-            Fault::LinkBreak => &[SessionConflict],
+            // The last message of a player that has its result, or of a set-up, is not sent again.
+            Fault::LinkBreak => &[SessionConflict, PairRenewed],
             Fault::Loss | Fault::Partition | Fault::OneWay => {
                 &[SessionPlayersMissing, SessionTimeout, SessionConflict, PairRenewed]
             }
-            Fault::Blackout => &[SessionPlayersMissing, SessionTimeout, LinkLost, SessionConflict],
+            Fault::Blackout => {
+                &[SessionPlayersMissing, SessionTimeout, LinkLost, SessionConflict, PairRenewed]
+            }
             Fault::ClockJump => &[SessionPlayersMissing, SessionTimeout, LinkLost],
             Fault::Crash | Fault::Rollback | Fault::WriteCrash | Fault::PowerLoss => &[
                 SessionPlayersMissing,

@@ -446,8 +446,8 @@ mod tests {
             a.judge(|judged| {
                 let half = judged.sender;
                 for (chunk, (known, all)) in half.leaves.iter().zip(b.receiver().leaves.iter()).enumerate() {
-                    let missing =
-                        (half.delta.expose() >> (chunk * super::super::TREE_DEPTH)) as usize % super::super::LEAVES;
+                    let missing = (half.delta.expose() >> (chunk * super::super::TREE_DEPTH)) as usize
+                        % super::super::LEAVES;
                     for leaf in 0..super::super::LEAVES {
                         assert_eq!(known[leaf] == all[leaf], leaf != missing);
                     }
