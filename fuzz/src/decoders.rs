@@ -60,7 +60,7 @@ pub(crate) fn broker(bytes: &[u8]) {
 }
 
 pub(crate) fn broker_seeds() -> Vec<Vec<u8>> {
-    // docs/links.md: version, kind, pipe, number, body.
+    // docs/links.md: version, kind, pipe, number, body; of data, its length less one comes first.
     let message = |kind: u8, number: u64, body: &[u8]| {
         [[1, kind].as_slice(), &[7; 16], &number.to_le_bytes(), body].concat()
     };
@@ -68,7 +68,7 @@ pub(crate) fn broker_seeds() -> Vec<Vec<u8>> {
     let seeds = vec![
         message(1, 0, &inbox),
         message(2, 0, &inbox),
-        message(3, 1, b"bytes"),
+        message(3, 1, b"\x04\0bytes"),
         message(4, 64, &[]),
         message(5, 2, &[]),
         message(6, 0, &[]),
@@ -139,9 +139,10 @@ pub(crate) fn partial_seeds() -> Vec<Vec<u8>> {
 pub(crate) fn record(bytes: &[u8]) {
     let [kind, sealed, bytes @ ..] = bytes else { return };
     let kind = RecordKind::ALL[usize::from(*kind) % RecordKind::ALL.len()];
-    let (owner, name) = match kind {
-        RecordKind::KeyShare => (application().as_str().to_owned(), "key1".to_owned()),
-        _ => ("*".to_owned(), "ab".repeat(32)),
+    let (owner, name) = if kind == RecordKind::KeyShare {
+        (application().as_str().to_owned(), "key1".to_owned())
+    } else {
+        ("*".to_owned(), "ab".repeat(32))
     };
     let id = RecordId::new(kind, owner, name);
     runtime().block_on(async {

@@ -412,17 +412,12 @@ impl Running {
                 if *player == self.context.me() { "this node".to_owned() } else { format!("player {player}") }
             })
             .collect();
-        let mut detail = match code {
-            ErrorCode::PlayerStopping if named.is_empty() => {
-                format!("player {from} is stopping and does not run this session.")
-            }
-            ErrorCode::PlayerStopping => {
-                format!("player {from} ended the session, since {} is stopping.", named.join(", "))
-            }
-            code if named.is_empty() => format!("player {from} ended the session: {}", code.title()),
-            code => {
-                format!("player {from} ended the session: {} It names {}.", code.title(), named.join(", "))
-            }
+        let (stops, named) = (code == ErrorCode::PlayerStopping, named.join(", "));
+        let mut detail = match (stops, named.is_empty()) {
+            (true, true) => format!("player {from} is stopping and does not run this session."),
+            (true, false) => format!("player {from} ended the session, since {named} is stopping."),
+            (false, true) => format!("player {from} ended the session: {}", code.title()),
+            (false, false) => format!("player {from} ended the session: {} It names {named}.", code.title()),
         };
         if !end.fields.is_empty() {
             detail += &format!(" Fields: {}.", end.fields.join(", "));

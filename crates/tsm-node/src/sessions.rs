@@ -415,10 +415,6 @@ fn is_asked_for(session: &Session) -> bool {
 
 /// The answer of a stopping node to a peer that opens a session.
 fn refused_open(frame: &Frame) -> Option<Frame> {
-    match frame {
-        Frame::Open(session) if is_asked_for(session) => {
-            Some(Frame::End(end_of(&session.id, Some(session.tag()), &stopping())))
-        }
-        _ => None,
-    }
+    let Frame::Open(session) = frame else { return None };
+    is_asked_for(session).then(|| Frame::End(end_of(&session.id, Some(session.tag()), &stopping())))
 }

@@ -60,8 +60,11 @@ pub(crate) struct Answered {
     pub(crate) outcome: Outcome,
     /// What a presignature of the session made: the part, or why not; and the code of the attempt to use
     /// it for another digest.
-    pub(crate) used: Option<(Result<Vec<u8>, ErrorCode>, Result<(), ErrorCode>)>,
+    pub(crate) used: Option<Used>,
 }
+
+/// A part or why there is none, and the code of the attempt to use the presignature again.
+pub(crate) type Used = (Result<Vec<u8>, ErrorCode>, Result<(), ErrorCode>);
 
 impl Caller {
     /// Asks when it is time; gives every answer it got.

@@ -67,6 +67,7 @@ mod tests {
     #[test]
     #[ignore = "run by the test above"]
     #[allow(clippy::print_stdout, reason = "that is how the test above hears of it")]
+    #[allow(clippy::zombie_processes, reason = "that nobody waits for it is the point")]
     fn leaves_a_server() {
         let folder = folder();
         let mut server = Command::new("sleep");

@@ -29,7 +29,7 @@ async fn s104_failed_checks_of_one_phone_cost_another_phone_nothing() {
     let (cheat, victim) = (one.key(0).clone(), one.key(1).clone());
     let set_ups = watch_set_ups(&one.links, move |frame| {
         let mut bytes = frame.bytes.clone();
-        let spoil = frame.from == cheat && frame.to == victim && bytes.len() > 6000;
+        let spoil = frame.from == cheat && frame.to == victim && bytes.len() > 4_000;
         if spoil && frames::round(&bytes).is_some_and(|(_, phase, round)| (phase, round) == (1, 1)) {
             let extension = BODY + 32 + 32 + 32;
             // The set-up's first flight has the same place in its session; it is longer.

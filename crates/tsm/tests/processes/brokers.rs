@@ -111,7 +111,8 @@ async fn a_broker_that_is_away_is_named_and_back_in_use_when_it_is_back() {
         server
     })
     .await;
-    let network = Network::start_with(all_dynamic(&url)).await;
+    let mut network = Network::prepare(&[], all_dynamic(&url));
+    network.start_unready().await;
     named_as_away(&network).await;
 
     let server = blocking(move || {
@@ -155,11 +156,11 @@ async fn named_as_away(network: &Network) {
 async fn a_wrong_password_for_the_broker_is_told_to_callers_with_what_to_correct() {
     let server = blocking(RabbitMq::shared).await;
     let (good, wrong) = (server.url(&server.vhost()), server.url_of("guest", "hunter2", "t0"));
-    let network = Network::start_with(|places, config| {
+    let mut network = Network::prepare(&[], |places, config| {
         let url = if places.player == 1 { &wrong } else { &good };
         all_dynamic(url)(places, config)
-    })
-    .await;
+    });
+    network.start_unready().await;
     let hasty = session(&[0, 1]).with_connect_timeout(Duration::from_secs(3));
     let made = network.ask(&[0, 1], |_, client| {
         let session = hasty.clone();

@@ -4,6 +4,7 @@
 //! end all faults are healed, and then every key and every signature is looked at.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -376,7 +377,7 @@ impl Scene {
                 drop(fs::remove_file(folder.join("filler")));
             }
             Fault::Partition => self.change(way, Way::Silent, draws.milliseconds(500, 8000)).await,
-            Fault::OneWay => self.change(way, Way::OneWay, draws.milliseconds(500, 8000)).await,
+            Fault::OneWay => self.change(way, Way::DiallerMute, draws.milliseconds(500, 8000)).await,
             Fault::Slow => {
                 let late = draws.milliseconds(50, 500);
                 self.change(way, Way::Slow(late), draws.milliseconds(1000, 5000)).await;
@@ -584,12 +585,11 @@ async fn check(scene: &Scene, clients: &[Client], book: &Book) -> usize {
     for client in clients {
         let listed = client.key_management().list_keys().await;
         for key_id in listed.unwrap_or_default() {
-            if !keys.contains_key(&key_id) {
-                match client.ecdsa().public_key(&key_id, &[]).await {
-                    Ok(key) => drop(keys.insert(key_id, key)),
-                    Err(failure) => {
-                        book.violation(format!("{key_id} is listed, and has no public key: {failure}"))
-                    }
+            let Entry::Vacant(place) = keys.entry(key_id) else { continue };
+            match client.ecdsa().public_key(place.key(), &[]).await {
+                Ok(key) => drop(place.insert(key)),
+                Err(failure) => {
+                    book.violation(format!("{} is listed, and has no public key: {failure}", place.key()));
                 }
             }
         }

@@ -74,7 +74,7 @@ async fn a_node_with_a_wrong_password_says_so_and_the_others_name_it() {
     let (redis, _users) = redis();
     let mut network =
         network(&redis, |player| if player == 1 { "canaryPassword".to_owned() } else { deployed(player) });
-    network.start_all().await;
+    network.start_unready().await;
     let session = network.session(&[0, 1, 2]).with_connect_timeout(Duration::from_secs(3));
     let answers = network.generate_key(&session).await;
     for (player, answer) in answers {

@@ -21,7 +21,7 @@ pub(crate) enum Way {
     /// None arrive, and connections stay: the network is cut in two.
     Silent,
     /// Those of the dialler do not arrive, those of the other do.
-    OneWay,
+    DiallerMute,
     /// Connections break, and no new one comes about.
     Broken,
 }
@@ -105,8 +105,8 @@ async fn pass(
                 // From the bytes themselves, which are as good as random.
                 sleep(most.mul_f64(f64::from(bytes[length - 1]) / 255.0)).await;
             }
-            Way::OneWay if !of_dialler => {}
-            Way::Silent | Way::OneWay => {
+            Way::DiallerMute if !of_dialler => {}
+            Way::Silent | Way::DiallerMute => {
                 met.fetch_add(1, Ordering::SeqCst);
                 if ways.wait_for(|now| *now != way).await.is_err() {
                     return;

@@ -94,6 +94,14 @@ impl Network {
         }
     }
 
+    /// Starts all nodes at once, of which some may have no way to others.
+    pub(crate) async fn start_unready(&mut self) {
+        self.nodes.iter_mut().for_each(Node::spawn);
+        for node in &mut self.nodes {
+            node.answers().await;
+        }
+    }
+
     pub(crate) fn node(&self, player: u16) -> &Node {
         &self.nodes[usize::from(player)]
     }

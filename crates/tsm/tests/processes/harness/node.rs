@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
-use tsm_sdk::{ApiKey, Client, Configuration};
+use tsm_sdk::{ApiKey, Client, Configuration, ReadyReply};
 
 use super::{PATIENCE, reaper, until_within};
 
@@ -116,9 +116,18 @@ impl Node {
 
     /// Waits until the node takes sessions.
     pub(crate) async fn ready(&mut self) {
+        self.replies(|reply| reply.ready).await;
+    }
+
+    /// Waits until the node answers, be it that it is not ready.
+    pub(crate) async fn answers(&mut self) {
+        self.replies(|_| true).await;
+    }
+
+    async fn replies(&mut self, as_wanted: impl Fn(ReadyReply) -> bool) {
         let client = self.client();
         let deadline = Instant::now() + PATIENCE;
-        while !client.ready().await.is_ok_and(|reply| reply.ready) {
+        while !client.ready().await.is_ok_and(&as_wanted) {
             let ended = self.process.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "node {} ended, {ended:?}:\n{}", self.player, self.log());
             assert!(Instant::now() < deadline, "node {} is not ready:\n{}", self.player, self.log());
