@@ -15,7 +15,7 @@ use crate::error::CommandError;
 /// Run a node until SIGTERM or Ctrl-C
 ///
 /// Logs to standard error; RUST_LOG chooses what (default: info). At the first signal the node takes
-/// no new sessions and lets those that run end, for [Session] DrainTimeout at most; the second ends
+/// no new sessions and lets those that run end, for `[Session] DrainTimeout` at most; the second ends
 /// them at once, telling their callers and players; the third ends the process.
 #[derive(Debug, Args)]
 pub(crate) struct Node {
