@@ -145,6 +145,11 @@ pub trait Curve: Copy + fmt::Debug + Send + Sync + 'static {
         Self::Point::mul_by_generator(scalar)
     }
 
+    /// s·G for a public scalar, in variable time.
+    fn mul_generator_vartime(scalar: &Self::Scalar) -> Self::Point {
+        Self::mul_generator(scalar)
+    }
+
     /// A uniform scalar.
     fn random_scalar(rng: &mut dyn CryptoRng) -> Self::Scalar {
         let mut wide = Self::Wide::default();
@@ -192,7 +197,7 @@ macro_rules! with_curve {
 
 /// Implements [`Curve`] for a RustCrypto curve. The numbers are the ones of spec 2.
 macro_rules! rustcrypto_curve {
-    ($module:ident, $curve:ty, $id:expr, bits: $bits:expr, bytes: $bytes:expr, wide: $wide:expr, half: $half:expr, low_s: $low_s:expr $(, generator: $mul_generator:path)?) => {
+    ($module:ident, $curve:ty, $id:expr, bits: $bits:expr, bytes: $bytes:expr, wide: $wide:expr, half: $half:expr, low_s: $low_s:expr $(, fixed_base: $fixed_base:ident)?) => {
         impl Curve for $curve {
             type Scalar = <$curve as CurveArithmetic>::Scalar;
             type Point = <$curve as CurveArithmetic>::ProjectivePoint;
@@ -271,9 +276,15 @@ macro_rules! rustcrypto_curve {
                 <Self::Scalar as Reduce<elliptic_curve::FieldBytes<$curve>>>::reduce(&repr)
             }
 
-            $(fn mul_generator(scalar: &Self::Scalar) -> Self::Point {
-                $mul_generator(scalar)
-            })?
+            $(
+                fn mul_generator(scalar: &Self::Scalar) -> Self::Point {
+                    crate::$fixed_base::mul_generator(scalar)
+                }
+
+                fn mul_generator_vartime(scalar: &Self::Scalar) -> Self::Point {
+                    crate::$fixed_base::mul_generator_vartime(scalar)
+                }
+            )?
 
             fn lincomb<const N: usize>(terms: &[(Self::Point, Self::Scalar); N]) -> Self::Point {
                 elliptic_curve::ops::LinearCombination::lincomb(terms)
@@ -319,7 +330,7 @@ macro_rules! rustcrypto_curve {
     };
 }
 
-rustcrypto_curve!(k256, Secp256k1, CurveId::Secp256k1, bits: 256, bytes: 32, wide: 48, half: 24, low_s: true, generator: crate::fixed_base::mul_generator);
+rustcrypto_curve!(k256, Secp256k1, CurveId::Secp256k1, bits: 256, bytes: 32, wide: 48, half: 24, low_s: true, fixed_base: fixed_base);
 rustcrypto_curve!(p256, P256, CurveId::P256, bits: 256, bytes: 32, wide: 48, half: 24, low_s: false);
 rustcrypto_curve!(p384, P384, CurveId::P384, bits: 384, bytes: 48, wide: 64, half: 32, low_s: false);
 rustcrypto_curve!(p521, P521, CurveId::P521, bits: 521, bytes: 66, wide: 82, half: 41, low_s: false);

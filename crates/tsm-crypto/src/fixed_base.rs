@@ -1,4 +1,4 @@
-//! s·G on secp256k1 in constant time, from a table of affine points.
+//! s·G on secp256k1 from a table of affine points: in constant time, and for public s faster.
 //!
 //! `k256` adds 65 points of a projective table and copies that table's 32 KB at every call. Here s has
 //! 52 digits of five bits with a sign, for 52 of `k256`'s cheaper additions of an affine point. They
@@ -29,6 +29,20 @@ pub(crate) fn mul_generator(scalar: &Scalar) -> ProjectivePoint {
     let mut sum = ProjectivePoint::IDENTITY;
     for (multiples, digit) in table().iter().zip(digits.iter()) {
         sum += &select(multiples, *digit);
+    }
+    sum
+}
+
+/// scalar·G for a public scalar: reads of each digit's multiples the one that it needs.
+pub(crate) fn mul_generator_vartime(scalar: &Scalar) -> ProjectivePoint {
+    let digits = shifted_digits(scalar);
+    let mut sum = ProjectivePoint::IDENTITY;
+    for (multiples, shifted) in table().iter().zip(digits.iter()) {
+        match shifted.checked_sub(LARGEST) {
+            Some(0) => {}
+            Some(digit) => sum += &multiples[usize::from(digit) - 1],
+            None => sum -= &multiples[usize::from(LARGEST - shifted) - 1],
+        }
     }
     sum
 }
@@ -109,7 +123,9 @@ mod tests {
     use k256::elliptic_curve::PrimeField;
 
     fn agrees(scalar: Scalar) {
-        assert_eq!(mul_generator(&scalar), ProjectivePoint::GENERATOR * scalar, "{scalar:?}");
+        let product = ProjectivePoint::GENERATOR * scalar;
+        assert_eq!(mul_generator(&scalar), product, "{scalar:?}");
+        assert_eq!(mul_generator_vartime(&scalar), product, "{scalar:?}");
     }
 
     #[test]

@@ -64,8 +64,10 @@ async fn receive<N>(
     gives_way: oneshot::Receiver<N>,
 ) {
     let from = arriving.origin;
+    // In a box that goes with it: a task keeps for life the room of the largest that it ever awaits.
+    let proving = Box::pin(prove(&shared, arriving));
     let outcome = tokio::select! {
-        outcome = timeout(shared.limits.handshake_time, prove(&shared, arriving)) => {
+        outcome = timeout(shared.limits.handshake_time, proving) => {
             outcome.unwrap_or_else(|_| Err("no handshake in time".to_owned()))
         }
         _ = gives_way => Err("too many handshakes at once".to_owned()),
@@ -115,7 +117,7 @@ async fn prove(shared: &Shared, arriving: Arriving) -> Result<Option<(PeerKey, G
 async fn admit(shared: Arc<Shared>, peer: PeerKey, greeted: Greeted<Stream>, from: Origin) {
     match shared.enter(&peer, greeted.hello, from) {
         Entry::Expected(registered) => run(shared, peer, registered, greeted, false).await,
-        Entry::Parked(id, unparked) => park(shared, peer, greeted, from, id, unparked).await,
+        Entry::Parked(id, unparked) => Box::pin(park(shared, peer, greeted, from, id, unparked)).await,
         Entry::Leaving => {}
         Entry::TooMany(limit) if shared.may_hint() => tracing::warn!(
             code = %ErrorCode::TenantLinkLimit, peer = %peer.fingerprint(), player = greeted.hello.player, %from, limit,
@@ -183,4 +185,20 @@ async fn overhear(shared: &Shared, greeted: &mut Greeted<Stream>, expects_us: &m
         }
     }
     ReadError::Misbehaved("talkative while parked")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of the future that a function gives: what its task takes for as long as it lives.
+    fn size<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn s105_an_idle_link_does_not_keep_the_room_of_its_handshake() {
+        let size = size(receive::<()>);
+        assert!(size <= 4096, "{size} bytes for each link");
+    }
 }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::link::limits::{DRAIN_TIME, FAREWELL_TIME};
 use crate::link::peer::Registered;
-use crate::link::shared::{Shared, WRITE_BYTES};
+use crate::link::shared::Shared;
 use crate::link::wire::{Hello, ReadError, Unit, UnitReader};
 use crate::links::{DownReason, PeerKey};
 
@@ -155,14 +155,14 @@ impl Running<'_> {
                     return DownReason::Lost(error.to_string());
                 }
                 bytes.clear();
-                // One large frame must not hold its room for the rest of a long quiet life.
-                bytes.shrink_to(WRITE_BYTES);
                 written_at = Instant::now();
                 continue;
             }
             if work.finished {
                 return DownReason::Closed;
             }
+            // What was busy must not hold its room for the rest of a long quiet life.
+            bytes.shrink_to(0);
             let sign_of_life_at = written_at + self.shared.limits.ping_after;
             let wake_at = drained_by.map_or(sign_of_life_at, |end| end.min(sign_of_life_at));
             if timeout_at(wake_at, self.registered.wake.notified()).await.is_err() {

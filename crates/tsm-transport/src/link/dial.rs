@@ -29,7 +29,8 @@ pub(crate) async fn keep(shared: Arc<Shared>, peer: PeerKey, changed: Arc<Notify
                     () = changed.notified() => {}
                     () = sleep_until(until) => {}
                 },
-                Chore::Dial(address) => dial(&shared, &peer, &address).await,
+                // In a box that goes with it: a task keeps for life the room of the largest that it ever awaits.
+                Chore::Dial(address) => Box::pin(dial(&shared, &peer, &address)).await,
             }
         }
     };
@@ -119,6 +120,17 @@ fn chance() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Of the future that a function gives: what its task takes for as long as it lives.
+    fn size<A, B, C, F: Future>(_: impl FnOnce(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn s105_an_idle_peer_does_not_keep_the_room_of_dialling_it() {
+        let size = size(keep);
+        assert!(size <= 1024, "{size} bytes for each peer");
+    }
 
     #[test]
     fn pauses_grow_to_a_bound_and_vary() {

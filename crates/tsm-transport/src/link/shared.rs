@@ -121,6 +121,8 @@ impl Shared {
     /// Starts a task that ends with the links.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let stopped = self.stopped.clone();
+        // What waits for a task without a box holds its room twice.
+        let task = Box::pin(task);
         self.tasks.spawn_on(async move { stopped.run_until_cancelled(task).await }, &self.runtime);
     }
 

@@ -224,7 +224,7 @@ impl<R: AsyncRead + Unpin> UnitReader<R> {
             self.buffer.clear();
             self.taken = 0;
             // One large frame must not hold its room for the rest of a long quiet life.
-            self.buffer.shrink_to(4 * READ_BYTES);
+            self.buffer.shrink_to(READ_BYTES);
         } else if self.taken >= self.buffer.len() / 2 {
             // Moving what waits costs no more than it took to read what is dropped.
             self.buffer.drain(..self.taken);
@@ -347,6 +347,16 @@ mod tests {
         writer.write_all(&[1; 1001]).await.unwrap();
         assert!(timeout(Duration::from_secs(1), reader.unit()).await.is_err());
         assert!(reader.buffer.capacity() <= 4 * READ_BYTES, "{}", reader.buffer.capacity());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s105_a_large_frame_does_not_hold_its_room_when_it_is_read() {
+        let (mut writer, mut reader) = pipe();
+        let mut bytes = Vec::new();
+        Unit::Frame(vec![7; 45_000]).encode(&mut bytes);
+        writer.write_all(&bytes).await.unwrap();
+        assert!(matches!(reader.unit().await, Ok(Unit::Frame(_))));
+        assert!(reader.buffer.capacity() <= READ_BYTES, "{}", reader.buffer.capacity());
     }
 
     #[tokio::test(start_paused = true)]

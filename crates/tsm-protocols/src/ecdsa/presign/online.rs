@@ -127,7 +127,7 @@ impl PublicPart {
                 let epsilon = C::decode_scalar(tweak).ok_or(UseRefusal::Tweak)?;
                 let key = C::decode_point(&certificate.public_key).ok_or(UseRefusal::Tweak)?;
                 // C14: X' is a point.
-                let derived = key + C::mul_generator(&epsilon);
+                let derived = key + C::mul_generator_vartime(&epsilon);
                 if bool::from(derived.is_identity()) {
                     return Err(UseRefusal::Tweak);
                 }
@@ -140,7 +140,7 @@ impl PublicPart {
         // Step 5.3.
         let nonce_point: &NonIdentityPoint<C> =
             self.decoded.downcast_ref().expect("a presignature is made on its key's curve");
-        let r_point = NonIdentityPoint::<C>::new(C::mul_generator(&delta) + nonce_point.point());
+        let r_point = NonIdentityPoint::<C>::new(C::mul_generator_vartime(&delta) + nonce_point.point());
         // C14: no value of a hash or a sum is the one in q at which something degenerates (S-61).
         let r = r_point.map(|point| (C::r_coordinate(&point).r, point));
         let Some((r, r_point)) = r.filter(|(r, _)| !bool::from(r.is_zero() | delta.is_zero())) else {
