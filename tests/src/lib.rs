@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tsm_crypto::{CurveId, IdentityKey, Secret};
 use tsm_node::{Node, Settings};
 use tsm_sim::nodes;
-use tsm_storage::{Memory, SealedStore, Stretch};
+use tsm_storage::{Memory, RecordId, RecordKind, SealedStore, Stretch};
 use tsm_transport::memory::MemoryNetwork;
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
 use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex, PlayerKey, SessionId};
@@ -19,6 +19,7 @@ pub use tsm_sim::frames;
 pub use tsm_sim::nodes::{application, master_password};
 
 pub mod flood;
+pub mod hostile;
 
 /// A network of players 0 to n - 1. Player 0 is dynamic at all others, as in the user's document.
 pub struct Network {
@@ -273,6 +274,16 @@ pub fn show_logs() {
 pub async fn open_store(player: u16, store: &Memory) -> SealedStore {
     let password = Secret::new(master_password(player));
     SealedStore::open(store, password, Stretch::CHEAPEST).await.expect("the store opens")
+}
+
+/// A player's share of a key on a curve of 32 bytes, as it lies in the database under the seal.
+pub async fn share(player: u16, store: &Memory, key: &KeyId) -> Vec<u8> {
+    let id = RecordId::new(RecordKind::KeyShare, application().as_str(), key.as_str());
+    let record = open_store(player, store).await.get(&id).await.expect("a store that works");
+    let record = record.expect("a share of this key");
+    let bytes = record.bytes.expose();
+    // The last field (docs/formats.md).
+    bytes[bytes.len() - 32..].to_vec()
 }
 
 /// Joins the partial signatures of all answers and verifies the result.

@@ -29,6 +29,16 @@ pub(crate) async fn start(
     listeners: Vec<Listen>,
     broker: Option<Arc<dyn Broker>>,
 ) -> LinkedNode {
+    start_on(&Memory::new(), player, listeners, broker).await
+}
+
+/// With this database.
+pub(crate) async fn start_on(
+    store: &Memory,
+    player: u16,
+    listeners: Vec<Listen>,
+    broker: Option<Arc<dyn Broker>>,
+) -> LinkedNode {
     LinkedNode::start(LinkedParts {
         player: PlayerIndex(player),
         identity: identity(player),
@@ -36,7 +46,7 @@ pub(crate) async fn start(
         listeners,
         broker,
         web_roots: Default::default(),
-        store: open_store(player, &Memory::new()).await,
+        store: open_store(player, store).await,
         settings: Settings::default(),
     })
     .unwrap()

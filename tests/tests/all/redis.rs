@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use tsm_crypto::CurveId;
 use tsm_node::LinkedNode;
+use tsm_storage::Memory;
 use tsm_test_servers::Redis;
-use tsm_tests::{application, flood, join};
+use tsm_tests::hostile::blames_nobody;
+use tsm_tests::{application, flood, join, share};
 use tsm_transport::Listen;
 use tsm_transport::broker::Broker;
 use tsm_transport::broker::redis::{RedisBroker, RedisConfig};
 use tsm_types::request::{GenerateKey, SignEcdsa};
-use tsm_types::{DerivationPath, ErrorCode, Failure, KeyId, PlayerIndex, Reach};
+use tsm_types::{DerivationPath, ErrorCode, KeyId, PlayerIndex, Reach};
 
-use crate::pipes::{Addresses, ask, identity, make_and_sign, make_and_sign_as, session, start};
+use crate::pipes::{Addresses, ask, identity, make_and_sign, make_and_sign_as, session, start, start_on};
 
 fn broker(redis: &Redis) -> Arc<dyn Broker> {
     Arc::new(RedisBroker::new(RedisConfig::new(redis.url().parse().unwrap())))
@@ -58,12 +60,18 @@ async fn one_session_goes_through_redis_and_directly_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn s96_an_administrator_who_reads_everything_finds_neither_keys_nor_what_sessions_are_about() {
+async fn s96_an_administrator_who_reads_everything_finds_neither_shares_nor_keys_nor_what_sessions_are_about()
+{
     let redis = Redis::start();
     let watch = redis.watch();
-    let nodes = three(&redis).await;
+    let stores = [(); 3].map(|()| Memory::new());
+    let mut nodes = Vec::new();
+    for (player, store) in (0..).zip(&stores) {
+        nodes.push(start_on(store, player, Vec::new(), Some(broker(&redis))).await);
+    }
     make_and_sign_as("canary-session", &nodes, &Addresses::new()).await;
     let key_id = nodes[0].node().list_keys(&application()).await.unwrap()[0].clone();
+    let key = nodes[0].node().public_key(&application(), &key_id, &DerivationPath::ROOT).await.unwrap();
     for node in nodes {
         node.stop().await;
     }
@@ -76,11 +84,13 @@ async fn s96_an_administrator_who_reads_everything_finds_neither_keys_nor_what_s
         ("the session", b"canary-session".to_vec()),
         ("the digest", vec![7; 32]),
         ("the key", key_id.as_str().as_bytes().to_vec()),
+        ("its public key", key.public_key[key.public_key.len() - 64..][..32].to_vec()),
         ("the application", application().as_str().as_bytes().to_vec()),
     ] {
         assert!(!finds(&canary), "{what} is seen");
     }
-    for player in 0..3 {
+    for (player, store) in (0..).zip(&stores) {
+        assert!(!finds(&share(player, store, &key_id).await), "the share of player {player} is seen");
         let identity = identity(player);
         let der = identity.der().expose();
         let at = der.windows(2).position(|pair| pair == [0x04, 0x20]).unwrap();
@@ -98,21 +108,6 @@ impl std::fmt::Display for HexOf<'_> {
     }
 }
 
-/// A reason that blames nobody for what the broker did, in a text that says something.
-fn reason(failure: &Failure) {
-    let blameless = [
-        ErrorCode::SessionPlayersMissing,
-        ErrorCode::SessionTimeout,
-        ErrorCode::SessionCancelled,
-        ErrorCode::SessionRefused,
-        ErrorCode::LinkLost,
-        ErrorCode::PairRenewed,
-        ErrorCode::KeyNotActive,
-    ];
-    assert!(blameless.contains(&failure.code), "{failure}");
-    assert!(!failure.detail.is_empty(), "{failure}");
-}
-
 /// A key and a signature, or a reason at every caller who has neither.
 async fn right_or_reason(name: &str, nodes: &[LinkedNode]) -> bool {
     let made = ask(nodes, &session(name, &[0, 1, 2]), &Addresses::new(), |node, session| async move {
@@ -120,7 +115,7 @@ async fn right_or_reason(name: &str, nodes: &[LinkedNode]) -> bool {
         node.generate_key(&application(), request).await
     })
     .await;
-    made.values().filter_map(|made| made.as_ref().err()).for_each(reason);
+    made.values().filter_map(|made| made.as_ref().err()).for_each(|failure| blames_nobody(name, failure));
     let Ok(made) = made.into_values().collect::<Result<Vec<_>, _>>() else { return false };
     let session = session(&format!("{name}-sign"), &[0, 2]);
     let signed = ask(nodes, &session, &Addresses::new(), |node, session| {
@@ -129,7 +124,10 @@ async fn right_or_reason(name: &str, nodes: &[LinkedNode]) -> bool {
         async move { node.sign(&application(), request).await }
     })
     .await;
-    signed.values().filter_map(|signed| signed.as_ref().err()).for_each(reason);
+    signed
+        .values()
+        .filter_map(|signed| signed.as_ref().err())
+        .for_each(|failure| blames_nobody(name, failure));
     if signed.values().any(Result::is_err) {
         return false;
     }
@@ -220,7 +218,10 @@ async fn sign_right_or_reason(name: &str, nodes: &[LinkedNode], key: &KeyId) {
             async move { node.sign(&application(), request).await }
         })
         .await;
-        signed.values().filter_map(|signed| signed.as_ref().err()).for_each(reason);
+        signed
+            .values()
+            .filter_map(|signed| signed.as_ref().err())
+            .for_each(|failure| blames_nobody(name, failure));
         if signed.values().all(Result::is_ok) {
             join(&[7; 32], &signed);
         }

@@ -11,6 +11,7 @@ use futures_core::Stream;
 use lapin::options::{BasicConsumeOptions, QueueDeclareOptions};
 use lapin::{Channel, Connection};
 use tsm_crypto::identity::Fingerprint;
+use tsm_tests::hostile::honest;
 use tsm_transport::broker::Inbox;
 use tsm_transport::broker::memory::{Delivery, Hand, Post};
 
@@ -25,10 +26,6 @@ struct State {
     hand: Mutex<Hand>,
     /// The inboxes for which a host has a queue of ours.
     watched: Mutex<BTreeSet<(Fingerprint, Inbox)>>,
-}
-
-pub(crate) fn honest() -> Hand {
-    Box::new(|post| vec![Delivery::at_once(post)])
 }
 
 impl Bridge {

@@ -1,40 +1,29 @@
 //! Whole sessions over a real RabbitMQ that is the adversary: it can withhold, and nothing else.
 //!
-//! The same hands are tried at every message with a broker in memory (`crates/tsm-transport/tests/links`);
-//! here is a selection, on the real one. `TSM_JUNK=1000000` sends so many junk messages.
+//! The same hands are tried at every message of every protocol in `tests/tests/all/adversary.rs`; here the
+//! adversary is a program beside the nodes, with a connection of its own. `TSM_JUNK=1000000` sends so many junk messages.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that meets the unexpected fails")]
 
 mod bridge;
 mod nodes;
 
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tsm_test_servers::RabbitMq;
 use tsm_tests::flood;
+use tsm_tests::hostile::{TRICKS, Trick, blames_nobody, honest, once};
 use tsm_transport::broker::memory::{Delivery, Hand, Post};
-use tsm_types::{ErrorCode, Failure, KeyId};
+use tsm_types::{Failure, KeyId};
 
-use bridge::honest;
 use nodes::Net;
-
-/// What may be told where a broker does harm: somebody did not come, or the link was lost. Nobody is blamed.
-const NAMED: [ErrorCode; 6] = [
-    ErrorCode::LinkLost,
-    ErrorCode::SessionPlayersMissing,
-    ErrorCode::SessionTimeout,
-    ErrorCode::SessionCancelled,
-    ErrorCode::SessionRefused,
-    ErrorCode::PairRenewed,
-];
 
 #[track_caller]
 fn right_or_named(what: &str, outcome: Result<(), Vec<Failure>>) {
     for failure in outcome.err().into_iter().flatten() {
-        assert!(NAMED.contains(&failure.code), "{what}: {failure} {failure:?}");
+        blames_nobody(what, &failure);
         println!("{what}: {failure}");
     }
 }
@@ -70,46 +59,6 @@ async fn s96_s97_a_real_broker_sees_neither_shares_nor_keys_nor_digests_nor_sess
     net.stop().await;
 }
 
-type Trick = fn(Post, u16) -> Vec<Delivery>;
-
-/// What is done to a message; the number tells which of the players is somebody else.
-const TRICKS: [(&str, Trick); 9] = [
-    ("lose", |_, _| Vec::new()),
-    ("delay", |post, _| vec![Delivery { after: Duration::from_millis(400), post }]),
-    ("delay for too long", |post, _| vec![Delivery { after: Duration::from_secs(4), post }]),
-    ("repeat", |post, _| vec![Delivery::at_once(post.clone()), Delivery::at_once(post)]),
-    ("cut", |mut post, _| {
-        post.message.truncate(post.message.len() / 2);
-        vec![Delivery::at_once(post)]
-    }),
-    ("change a bit", |mut post, _| {
-        *post.message.last_mut().unwrap() ^= 1;
-        vec![Delivery::at_once(post)]
-    }),
-    ("deliver to another", |post, other| vec![Delivery::at_once(Post { to: nodes::inbox(other), ..post })]),
-    ("inject the end of the pipe", |post, _| {
-        let reset = [[1, 6].as_slice(), &post.message[2..18], &[0; 8]].concat();
-        vec![Delivery::at_once(Post { message: reset, ..post.clone() }), Delivery::at_once(post)]
-    }),
-    ("inject junk before it", |post, _| {
-        let junk =
-            [[1, 3].as_slice(), &post.message[2..18], &post.message[18..26], &[9, 0], &[9; 10]].concat();
-        vec![Delivery::at_once(Post { message: junk, ..post.clone() }), Delivery::at_once(post)]
-    }),
-];
-
-/// Does it to one message, and is honest before and after.
-fn once(at: u16, trick: Trick) -> Hand {
-    let seen = AtomicU16::new(0);
-    Box::new(move |post| {
-        if seen.fetch_add(1, Ordering::Relaxed) == at {
-            trick(post, 2)
-        } else {
-            vec![Delivery::at_once(post)]
-        }
-    })
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn s33_s97_whatever_a_real_broker_does_to_a_message_nobody_is_blamed_and_the_next_session_works() {
     // Most of the time is spent waiting for what is lost: side by side it is a third of it.
@@ -126,7 +75,7 @@ async fn try_each(tricks: &[(&str, Trick)]) {
     for (name, trick) in tricks {
         // At messages of signing: the first, and one in the middle.
         for at in [0, 3] {
-            net.bridge.set_hand(once(at, *trick));
+            net.bridge.set_hand(once(at, *trick, nodes::inbox(2)));
             let what = format!("{name} at message {at} of a signature");
             let id = what.replace(' ', "-");
             right_or_named(&what, net.sign(&id, &key, &[2; 32]).await);
@@ -135,7 +84,7 @@ async fn try_each(tricks: &[(&str, Trick)]) {
         }
         let what = format!("{name} at a message of key generation");
         let id = what.replace(' ', "-");
-        net.bridge.set_hand(once(5, *trick));
+        net.bridge.set_hand(once(5, *trick, nodes::inbox(2)));
         right_or_named(&what, net.make_key(&id).await.map(drop));
         net.bridge.set_hand(honest());
         net.make_key(&format!("{id}-after")).await.unwrap();

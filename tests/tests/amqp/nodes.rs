@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tsm_crypto::hedged::test_rng;
 use tsm_crypto::{CurveId, IdentityKey};
 use tsm_node::{LinkedNode, LinkedParts, Settings};
-use tsm_storage::{Memory, RecordId, RecordKind};
+use tsm_storage::Memory;
 use tsm_test_servers::RabbitMq;
-use tsm_tests::{Answers, application, join, open_store, show_logs};
+use tsm_tests::{Answers, application, join, open_store, share, show_logs};
 use tsm_transport::broker::Inbox;
 use tsm_transport::broker::amqp::{AmqpBroker, AmqpConfig};
 use tsm_types::request::{GenerateKey, SessionRequest, SignEcdsa};
@@ -166,12 +166,8 @@ impl Net {
             let at = der.windows(2).position(|pair| pair == [0x04, 0x20]).unwrap();
             canaries.push((format!("private key of player {player}"), der[at + 2..at + 34].to_vec()));
             canaries.push((format!("public key of player {player}"), identity.public().der().to_vec()));
-            let store = open_store(player, &self.stores[usize::from(player)]).await;
-            let id = RecordId::new(RecordKind::KeyShare, application().as_str(), key.as_str());
-            let record = store.get(&id).await.unwrap().unwrap();
-            let bytes = record.bytes.expose();
-            // The last field (docs/formats.md).
-            canaries.push((format!("share of player {player}"), bytes[bytes.len() - 32..].to_vec()));
+            let share = share(player, &self.stores[usize::from(player)], key).await;
+            canaries.push((format!("share of player {player}"), share));
         }
         canaries
     }

@@ -140,10 +140,14 @@ async fn a_broker_that_was_away_is_back_in_use_at_once() {
     let _leases = (b.links.expect(&a.key, Route::Wait), a.links.expect(&b.key, a.route.clone()));
     a.up().await;
     b.up().await;
+    // Until nothing is under way: it is not by a message refused that they learn of it.
+    tokio::time::sleep(Duration::from_millis(100)).await;
     broker.go_away();
+    let away = Instant::now();
     for node in [&mut a, &mut b] {
         assert!(matches!(node.down().await, DownReason::Lost(_)));
     }
+    assert!(away.elapsed() < Duration::from_secs(1), "{:?}", away.elapsed());
     // So that the pauses between attempts have grown to their longest.
     tokio::time::sleep(Duration::from_secs(60)).await;
     broker.come_back();

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tsm_crypto::identity::Fingerprint;
 use tsm_transport::broker::memory::{Delivery, Hand, MemoryBroker, Post};
 use tsm_transport::broker::{Broker, Inbox, MAX_MESSAGE_BYTES};
-use tsm_transport::{Address, Limits, LinkEvent, Links, PeerStatus, Route, SecureLinks};
+use tsm_transport::{Address, DownReason, Limits, LinkEvent, Links, PeerStatus, Route, SecureLinks};
 
 use crate::broker::{by_broker, with};
 use crate::common::{Node, eventually, limits, public};
@@ -188,6 +188,86 @@ async fn two_messages_in_the_wrong_order_do_not_even_end_a_connection() {
     }
 }
 
+/// Sends frames 1 to 4, one message each, which come late by so many milliseconds; `None` never.
+async fn late(broker: &MemoryBroker, a: &Node<SecureLinks>, b: &Node<SecureLinks>, late: [Option<u64>; 4]) {
+    // Until all that was said before has arrived.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut late = late.into_iter();
+    let player = b.key.fingerprint();
+    broker.set_hand(Box::new(move |post| {
+        let is_data = matches!(post.to, Inbox::Node(to, _) if to == player) && post.message[1] == 3;
+        let after = if is_data { late.next().unwrap_or(Some(0)) } else { Some(0) };
+        after.map(|after| Delivery { after: Duration::from_millis(after), post }).into_iter().collect()
+    }));
+    for number in 1..=4 {
+        a.links.send(&b.key, 0, vec![number]).unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s97_a_lost_message_ends_the_link_after_two_seconds_and_it_is_made_anew() {
+    let broker = MemoryBroker::new();
+    let [mut a, mut b, _] = run(&broker).await;
+    late(&broker, &a, &b, [Some(0), None, Some(0), Some(0)]).await;
+    assert_eq!(b.frame().await, [1]);
+    let began = Instant::now();
+    assert_eq!(b.down().await, DownReason::Lost("the broker lost a message".to_owned()));
+    assert!((1900..2100).contains(&began.elapsed().as_millis()), "{:?}", began.elapsed());
+    assert!(matches!(a.down().await, DownReason::Lost(_)));
+    a.up().await;
+    b.up().await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_are_each_missed_for_less_than_two_seconds_arrive_in_order_and_end_nothing() {
+    let broker = MemoryBroker::new();
+    let [mut a, mut b, _] = run(&broker).await;
+    // The third is missed from when the first has come.
+    late(&broker, &a, &b, [Some(1900), Some(0), Some(3700), Some(0)]).await;
+    for number in 1..=4 {
+        assert_eq!(b.frame().await, [number]);
+    }
+    a.nothing_for(Duration::from_secs(20)).await;
+    b.nothing_for(Duration::ZERO).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn s33_s97_what_an_ended_pipe_carried_changes_nothing_when_it_comes_again() {
+    let broker = MemoryBroker::new();
+    let recorded = Arc::new(Mutex::new(Vec::new()));
+    let record = recorded.clone();
+    broker.set_hand(Box::new(move |post| {
+        record.lock().unwrap().push(post.clone());
+        vec![Delivery::at_once(post)]
+    }));
+    let [mut a, mut b, _] = run(&broker).await;
+    let recorded = std::mem::take(&mut *recorded.lock().unwrap());
+    broker.go_away();
+    for node in [&mut a, &mut b] {
+        assert!(matches!(node.down().await, DownReason::Lost(_)));
+    }
+    broker.come_back();
+    for node in [&mut a, &mut b] {
+        node.up().await;
+    }
+    let failed = b.links.counts().failed_handshakes;
+    let unknown = a.links.broker_counts().unwrap().unknown;
+    let of_a =
+        recorded.iter().filter(|post| matches!(post.to, Inbox::Node(to, _) if to == a.key.fingerprint()));
+    let of_a = of_a.count() as u64;
+    for post in recorded {
+        broker.inject(post).await;
+    }
+    a.nothing_for(Duration::from_secs(20)).await;
+    b.nothing_for(Duration::ZERO).await;
+    // The dialler knows the pipe no longer; the listener takes it for a new one, on which nobody is proven.
+    assert!(a.links.broker_counts().unwrap().unknown >= unknown + of_a && of_a > 5, "{of_a}");
+    assert_eq!(b.links.counts().failed_handshakes, failed + 1);
+    assert_eq!(b.links.strangers(), []);
+}
+
 #[tokio::test(start_paused = true)]
 async fn s33_a_whole_conversation_replayed_changes_nothing() {
     let broker = MemoryBroker::new();
@@ -278,7 +358,7 @@ async fn s33_s105_floods_of_junk_and_of_strangers_do_not_keep_a_peer_out() {
 async fn a_player_that_starts_later_is_reached_without_a_new_attempt() {
     let broker = MemoryBroker::new();
     let mut a = by_broker(&broker, 1);
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     std::mem::forget(a.links.expect(&public(2), Route::Dial(Address::broker())));
     tokio::time::sleep(Duration::from_millis(2500)).await;
     let mut b = by_broker(&broker, 2);

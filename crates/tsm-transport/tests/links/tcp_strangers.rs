@@ -11,11 +11,11 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsAcceptor;
 use tsm_transport::{Address, DownReason, Limits, Links, MAX_FRAME_BYTES, PeerStatus, Route, SecureLinks};
 
-use crate::common::{Node, eventually, identity, limits, public, tcp, tcp_with};
+use crate::common::{Node, PATIENCE, eventually, identity, limits, public, tcp, tcp_with};
 use crate::raw::{self, Shows, unit};
 
 const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -104,6 +104,7 @@ async fn an_unknown_key_is_told_that_it_is_parked_and_refused_when_its_time_is_o
     assert!(raw::rest(&mut stream).await.is_empty());
     assert!(began.elapsed() >= parked_for);
     eventually("forgotten", || node.links.strangers().is_empty()).await;
+    assert_eq!(node.links.counts().expired, 1, "its silence would have ended it, too, but later");
 }
 
 #[tokio::test]
@@ -176,6 +177,18 @@ async fn s33_junk_and_half_open_connections_do_not_disturb() {
     known.links.send(&node.key, 0, vec![1]).unwrap();
     assert_eq!(node.frame().await, [1]);
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn s105_no_more_handshakes_are_under_way_than_may_and_the_oldest_gives_way() {
+    let limits = Limits { handshakes: 2, handshake_time: Duration::from_secs(60), ..limits() };
+    let node = tcp_with(identity(2), 2, 0, limits);
+    let mut silent = [socket(&node).await, socket(&node).await, socket(&node).await];
+    let mut byte = [0];
+    assert_eq!(timeout(PATIENCE, silent[0].read(&mut byte)).await.unwrap().unwrap(), 0);
+    for other in &mut silent[1..] {
+        assert!(timeout(Duration::from_millis(50), other.read(&mut byte)).await.is_err());
+    }
 }
 
 #[tokio::test]

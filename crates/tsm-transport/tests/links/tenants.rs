@@ -10,6 +10,7 @@ use tsm_transport::{DownReason, Limits, Links, Route, SecureLinks};
 use crate::common::{Node, eventually, identity, limits, public, tcp, tcp_knowing, tcp_with};
 use crate::raw;
 
+const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const ELSEWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 async fn socket(node: &Node<SecureLinks>) -> TcpStream {
@@ -94,6 +95,30 @@ async fn s105_the_longest_idle_link_of_a_dynamic_peer_gives_way_and_static_ones_
 }
 
 #[tokio::test]
+async fn s105_a_dynamic_peer_that_is_expected_again_is_not_idle() {
+    let for_ever = Duration::from_secs(3600);
+    let limits = Limits { idle_links: 1, dynamic_unleased_for: for_ever, ..limits() };
+    let mut node = tcp_with(identity(20), 20, 0, limits);
+    let (mut first, mut second) = (tcp(1), tcp(2));
+    let _leases = [&first, &second].map(|peer| peer.links.expect(&node.key, node.route.clone()));
+    let expects = [&first, &second].map(|peer| node.links.expect(&peer.key, Route::Wait));
+    first.up().await;
+    second.up().await;
+    node.up().await;
+    node.up().await;
+    let [of_first, of_second] = expects;
+    drop(of_first);
+    let _again = node.links.expect(&first.key, Route::Wait);
+    // The only one that is idle now.
+    drop(of_second);
+    assert_eq!(node.links.counts().displaced_idle_links, 0);
+    for peer in [&first, &second] {
+        peer.links.send(&node.key, 0, vec![7]).unwrap();
+        assert_eq!(node.frame().await, [7]);
+    }
+}
+
+#[tokio::test]
 async fn s105_an_idle_link_of_a_dynamic_peer_closes_after_its_own_time() {
     let limits = Limits {
         dynamic_unleased_for: Duration::from_millis(100),
@@ -113,6 +138,28 @@ async fn s105_an_idle_link_of_a_dynamic_peer_closes_after_its_own_time() {
     assert_eq!(node.down().await, DownReason::Closed);
     known.links.send(&node.key, 0, vec![1]).unwrap();
     assert_eq!(node.frame().await, [1]);
+}
+
+#[tokio::test]
+async fn s105_no_more_links_are_parked_than_configured_of_one_source_and_in_all() {
+    let node = tcp_with(identity(2), 2, 0, Limits { parked: 3, parked_per_source: 2, ..limits() });
+    let mut streams = Vec::new();
+    for (seed, from, stay) in [
+        (10, ELSEWHERE, [10].as_slice()),
+        (11, ELSEWHERE, &[10, 11]),
+        // There is room, but not for this source.
+        (12, ELSEWHERE, &[11, 12]),
+        (13, HOME, &[11, 12, 13]),
+        // There is no room: the busiest source gives way, not the oldest link of all.
+        (14, HOME, &[12, 13, 14]),
+    ] {
+        let socket = raw::tcp_from(from, node.links.local_addrs()[0]).await;
+        streams.push(raw::greeted(&identity(seed), 1, socket).await);
+        let stay: Vec<_> = stay.iter().map(|seed| public(*seed)).collect();
+        let parked = || node.links.strangers().into_iter().map(|stranger| stranger.key).collect::<Vec<_>>();
+        eventually("the newest is parked, and who gave way is not", || parked() == stay).await;
+    }
+    assert_eq!((node.links.counts().parked_now, node.links.counts().displaced), (3, 2));
 }
 
 #[tokio::test]

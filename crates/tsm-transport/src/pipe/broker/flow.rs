@@ -231,6 +231,7 @@ mod tests {
                 assert!(outbound.credit(credit));
                 assert!(!outbound.credit(credit));
             }
+            assert!(!outbound.credit(outbound.last + 1), "nobody can have read what was not sent");
             assert!(!outbound.credit(u64::MAX) && !outbound.credit(0));
         }
     }

@@ -76,11 +76,8 @@ impl Message {
         [&[VERSION, kind], self.pipe.0.as_slice(), &number.to_le_bytes(), body].concat()
     }
 
-    /// `None` for everything that no node sends.
+    /// `None` for everything that no node sends; whatever is read has exactly one length.
     pub(super) fn decode(mut bytes: Vec<u8>) -> Option<Self> {
-        if bytes.len() > MAX_MESSAGE_BYTES {
-            return None;
-        }
         let ([version, kind], rest) = bytes.split_first_chunk::<2>()?;
         let (pipe, rest) = rest.split_first_chunk::<16>()?;
         let (number, body) = rest.split_first_chunk::<8>()?;

@@ -327,3 +327,142 @@ async fn send(broker: Arc<dyn Broker>, mut letters: mpsc::Receiver<Letter>, stop
         () = too_long => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::memory::{Delivery, MemoryBroker, Post};
+    use super::*;
+
+    use std::pin::Pin;
+
+    use tokio::io::AsyncWriteExt;
+
+    const ME: NodeInbox = node(1);
+
+    const fn node(number: u8) -> NodeInbox {
+        NodeInbox { player: Fingerprint([number; 32]), node: [number; 16] }
+    }
+
+    /// A multiplexer, and what it sends.
+    struct Bench {
+        broker: MemoryBroker,
+        multiplexer: Arc<Multiplexer>,
+        opened: mpsc::Receiver<Arriving>,
+        receive: tokio::task::JoinHandle<()>,
+        send: Pin<Box<dyn Future<Output = ()> + Send>>,
+        sent: Arc<Mutex<Vec<(Inbox, Message)>>>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let (broker, sent) = (MemoryBroker::new(), Arc::<Mutex<Vec<_>>>::default());
+            let see = sent.clone();
+            broker.set_hand(Box::new(move |post| {
+                see.lock().unwrap().push((post.to, Message::decode(post.message.clone()).unwrap()));
+                vec![Delivery::at_once(post)]
+            }));
+            let (port, stopped) = (Arc::new(broker.clone()), CancellationToken::new());
+            let (multiplexer, opened, work) = Multiplexer::new(port, ME.player, ME.node, Reads::All, stopped);
+            let receive = tokio::spawn(work.receive);
+            Bench { broker, multiplexer, opened, receive, send: Box::pin(work.send), sent }
+        }
+
+        /// Brings a message and lets it be seen to.
+        async fn bring(&self, message: Vec<u8>) {
+            self.broker.inject(Post { to: ME.into(), message }).await;
+            sleep(Duration::from_millis(1)).await;
+        }
+
+        async fn tell(&self, pipe: u16, content: Content) {
+            let mut id = PipeId([0; 16]);
+            id.0[..2].copy_from_slice(&pipe.to_le_bytes());
+            self.bring(Message { pipe: id, content }.encode()).await;
+        }
+
+        /// A pipe that another node has opened.
+        async fn pipe(&mut self, from: NodeInbox) -> Pipe {
+            self.tell(0, Content::Open(from)).await;
+            self.opened.recv().await.unwrap().opening.await.unwrap()
+        }
+
+        /// All that has been sent, and to whom, once nothing waits.
+        async fn sent(&mut self) -> Vec<Inbox> {
+            drop(timeout(Duration::from_secs(1), &mut self.send).await);
+            self.sent.lock().unwrap().drain(..).map(|(to, _)| to).collect()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s33_whatever_is_of_no_use_is_dropped_and_counted_by_its_kind() {
+        let mut bench = Bench::new();
+        let _pipe = bench.pipe(node(2)).await;
+        bench.bring(b"junk".to_vec()).await;
+        bench.tell(7, Content::Data(1, vec![1])).await;
+        for number in [1, 1, 1000] {
+            bench.tell(0, Content::Data(number, vec![1])).await;
+        }
+        // Nothing was sent that could have been read.
+        bench.tell(0, Content::Credit(1)).await;
+        bench.tell(0, Content::Accept(node(3))).await;
+        let counts = BrokerCounts { malformed: 1, unknown: 1, repeated: 3, beyond: 1, refused: 0 };
+        assert_eq!(bench.multiplexer.counts(), counts);
+        assert_eq!(counts.dropped(), 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s105_no_more_newcomers_wait_than_may_and_of_those_who_left_nothing_is_left() {
+        let mut bench = Bench::new();
+        let most = u16::try_from(MAX_WAITING_OPENS).unwrap();
+        for pipe in 0..most + 3 {
+            bench.tell(pipe, Content::Open(node(2))).await;
+        }
+        assert_eq!(bench.multiplexer.counts().refused, 3);
+        assert_eq!(bench.multiplexer.lock().pipes.len(), MAX_WAITING_OPENS);
+        while bench.opened.try_recv().is_ok() {}
+        assert!(bench.multiplexer.lock().pipes.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s97_an_open_that_comes_again_is_answered_to_the_node_that_asked_and_to_no_other() {
+        let mut bench = Bench::new();
+        let _pipe = bench.pipe(node(2)).await;
+        assert_eq!(bench.sent().await, [node(2).into()]);
+        let (other_node, other_player) = (NodeInbox { node: [3; 16], ..node(2) }, node(3));
+        for from in [other_node, other_player, node(2)] {
+            bench.tell(0, Content::Open(from)).await;
+        }
+        assert_eq!(bench.sent().await, [node(2).into()]);
+        // Nor is a pipe that this node dials answered by itself.
+        let dialling = bench.multiplexer.clone();
+        let dialling = tokio::spawn(async move { dialling.dial(Fingerprint([9; 32])).await.map(drop) });
+        sleep(Duration::from_millis(1)).await;
+        let pipe = bench.sent.lock().unwrap().pop().unwrap().1.pipe;
+        bench.bring(Message { pipe, content: Content::Open(node(2)) }.encode()).await;
+        assert!(!bench.sent().await.contains(&node(2).into()));
+        dialling.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s105_letters_that_the_broker_does_not_take_wait_in_bounded_number() {
+        let mut bench = Bench::new();
+        let _pipe = bench.pipe(node(2)).await;
+        for _ in 0..2 * MAX_WAITING_LETTERS {
+            bench.tell(0, Content::Open(node(2))).await;
+        }
+        assert_eq!(bench.sent().await.len(), 1 + MAX_WAITING_LETTERS);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s97_a_message_that_the_broker_refuses_ends_the_pipe() {
+        let mut bench = Bench::new();
+        let mut pipe = bench.pipe(node(2)).await;
+        // That the broker is away is not heard, but that it takes nothing.
+        bench.receive.abort();
+        bench.broker.go_away();
+        pipe.write_all(&[1]).await.unwrap();
+        assert_eq!(pipe.flush().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        bench.broker.come_back();
+        pipe.write_all(&[1]).await.unwrap();
+        assert!(pipe.flush().await.is_err(), "what comes after it would not be understood");
+    }
+}

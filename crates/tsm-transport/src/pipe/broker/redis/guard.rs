@@ -237,6 +237,8 @@ mod tests {
             &much,
             &deep,
         ];
+        let mut roomy = Scan::new(Bounds { answer: 1 << 20, ..BOUNDS });
+        assert_eq!(roomy.take(&long_line), Err("a line is longer than any honest one"));
         for bytes in bad {
             for piece in [1, 5, 10_000] {
                 assert!(scan(bytes, piece).is_err(), "{:?}", String::from_utf8_lossy(bytes));
