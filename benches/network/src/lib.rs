@@ -12,6 +12,11 @@ use rustix::time::{ClockId, clock_gettime};
 
 pub mod fleet;
 
+/// The one of the binary `tsm`, so that what is measured is what runs.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// CPU time that this process has used, over all its threads and the kernel's work for it.
 pub fn cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ProcessCPUTime);

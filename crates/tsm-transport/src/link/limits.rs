@@ -8,6 +8,9 @@ pub(crate) const MAX_CONNECTIONS_PER_PEER: usize = 128;
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(30);
 /// How long to wait for the other side's end of a connection on which both have said `Closing`.
 pub(crate) const FAREWELL_TIME: Duration = Duration::from_secs(1);
+/// How long a peer without links is remembered after its last session. Longer than sessions repeat their last
+/// words.
+pub(crate) const REMEMBERED: Duration = Duration::from_secs(60);
 /// How often to log what strangers can make this node log.
 pub(crate) const HINT_INTERVAL: Duration = Duration::from_secs(10);
 /// First and longest pause between two attempts to dial.

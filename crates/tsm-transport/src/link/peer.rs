@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::link::limits::FIRST_RETRY;
+use crate::link::limits::{FIRST_RETRY, REMEMBERED};
 use crate::link::outbox::{ConnectionId, Outbox, QueueLimits};
 use crate::link::tls::WrongKey;
 use crate::link::wire::Hello;
@@ -267,7 +267,10 @@ impl Peer {
     /// What there is to do for this peer; closes what is no longer wanted.
     pub(crate) fn chore(&mut self, now: Instant, unleased_for: Duration) -> Chore {
         if self.leases.is_empty() {
-            let leave_at = self.unleased_at + unleased_for;
+            // `unleased_for` is for links; without one, a peer is remembered while it may still dial again.
+            let linked = !self.connections.is_empty();
+            let stays = if linked { unleased_for } else { unleased_for.min(REMEMBERED) };
+            let leave_at = self.unleased_at + stays;
             if now < leave_at && !self.leaves_now {
                 return Chore::Wait(Some(leave_at));
             }
@@ -362,5 +365,29 @@ fn unused(reason: &DownReason, parked: bool) -> String {
         "the peer was reached, but it does not expect this node: start the same session there".to_owned()
     } else {
         reason.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tsm_crypto::IdentityKey;
+    use tsm_crypto::hedged::test_rng;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn s105_an_idle_peer_is_forgotten_soon_after_its_link_is_gone_however_long_links_stay() {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        let key = IdentityKey::generate(&mut test_rng(1)).public().clone();
+        let mut peer = Peer::new(key, QueueLimits { frames: 1, bytes: 1 }, 1);
+        peer.lease(1, Route::Wait);
+        let hello = Hello { process: ProcessId([1; 16]), player: 1 };
+        let registered = peer.register(2, hello, None).unwrap();
+        peer.release(1);
+        let later = Instant::now() + REMEMBERED;
+        assert_eq!(peer.chore(later, DAY), Chore::Wait(Some(Instant::now() + DAY)));
+        peer.end(registered.id, DownReason::Silent, |_| Duration::ZERO);
+        assert_eq!(peer.chore(later - Duration::from_secs(1), DAY), Chore::Wait(Some(later)));
+        assert_eq!(peer.chore(later, DAY), Chore::Leave);
     }
 }
