@@ -608,7 +608,7 @@ static TENANTS: &[Setting] = &[
         "MaxIdleLinks",
         COUNT,
         "10000",
-        "Most dynamic players whose links stay so at a time; the longest idle give way. Some 50 kB each.",
+        "Most dynamic players whose links stay so at a time; the longest idle give way. Some 30 kB each.",
     ),
     default(
         "MaxParkedLinks",
@@ -622,7 +622,7 @@ static TENANTS: &[Setting] = &[
         "MaxPairs",
         SOME,
         "16384",
-        "Most players with which this node keeps state for signatures at a time, some 20 kB each. Those that have left \
+        "Most players with which this node keeps state for signatures at a time, some 75 kB each. Those that have left \
          make room.",
     ),
     default(

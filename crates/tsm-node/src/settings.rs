@@ -54,7 +54,7 @@ pub struct TenantLimits {
     pub keys: usize,
     /// Keys of one application, if they are limited.
     pub keys_of_application: Option<usize>,
-    /// Peers with which state for signatures is kept at the same time; some 20 kB each.
+    /// Peers with which state for signatures is kept at the same time; some 75 kB each.
     pub pairs: usize,
     /// How long such a state stays after the last session with a peer whose link is down.
     pub pair_idle: Duration,

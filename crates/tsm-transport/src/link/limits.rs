@@ -20,7 +20,7 @@ pub(crate) const LONGEST_RETRY: Duration = Duration::from_secs(5);
 /// Bounds of one node's links. The defaults suit a server; tests shorten the times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Parked links in all. Each costs a socket and some 50 kB.
+    /// Parked links in all. Each costs a socket and some 30 kB.
     pub parked: usize,
     /// Parked links from one IPv4 address or IPv6 /64 network: one source cannot displace the others.
     pub parked_per_source: usize,
