@@ -22,6 +22,7 @@ mod pairs;
 mod phones;
 mod pipes;
 mod presignatures;
+mod probes;
 mod redis;
 mod replay;
 mod secrecy;
