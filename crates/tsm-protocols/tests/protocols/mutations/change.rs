@@ -49,8 +49,7 @@ impl Change {
         match self {
             FlipToOne => players > 2,
             Identity => field.kind == Kind::Point,
-            // All honest players say the same of how many there are and of what they heard.
-            Other => by_others && field.kind != Kind::Length && !matches!(field.wrong, Wrong::EchoOf(_, _)),
+            Other => by_others && !matches!(field.kind, Kind::Length | Kind::Agreed),
             // A state is named by all sessions that use it.
             Earlier => {
                 field.kind != Kind::Length && !matches!(field.wrong, Wrong::Caught(Class::PairGone, _))
@@ -66,7 +65,7 @@ impl Change {
             FlipFirst | FlipLast | FlipToOne | Zero | One | Order | Other | Earlier => {}
         }
         match kind {
-            Kind::Bytes => true,
+            Kind::Bytes | Kind::Agreed => true,
             Kind::Fresh => self != Other,
             Kind::Length => false,
             Kind::Scalar => BigUint::from_bytes_be(element) < order::<C>(),
@@ -116,7 +115,7 @@ impl Change {
 fn one<C: Curve>(kind: Kind, bytes: usize) -> Vec<u8> {
     let mut one = vec![0; bytes];
     match kind {
-        Kind::Bytes | Kind::Fresh | Kind::Length => one[0] = 1,
+        Kind::Bytes | Kind::Agreed | Kind::Fresh | Kind::Length => one[0] = 1,
         Kind::Scalar => one[bytes - 1] = 1,
         Kind::Point => one = C::encode_point(&C::mul_generator(&C::Scalar::from(1))),
         // RFC 9496, A.1.
@@ -131,7 +130,7 @@ fn one<C: Curve>(kind: Kind, bytes: usize) -> Vec<u8> {
 fn highest<C: Curve>(kind: Kind, bytes: usize) -> Vec<u8> {
     let mut highest = vec![0xff; bytes];
     match kind {
-        Kind::Bytes | Kind::Fresh | Kind::Length => {}
+        Kind::Bytes | Kind::Agreed | Kind::Fresh | Kind::Length => {}
         Kind::Scalar => {
             highest = order::<C>().to_bytes_be();
             highest.splice(0..0, vec![0; bytes - highest.len()]);
@@ -178,7 +177,11 @@ pub(super) fn cases(messages: &[Message], players: usize) -> Vec<Case<'_>> {
         let others = |other: &&Message| other.from.is_none() || other.from != message.from;
         for field in &message.fields {
             let by_others = messages.iter().filter(others).any(|other| other.find(&field.name).is_some());
-            let applies = Change::ALL.into_iter().filter(|change| change.applies(field, by_others, players));
+            // To leave out all of a message is to lose it.
+            let is_all = message.fields.len() == 1 && field.count == 1;
+            let applies = Change::ALL
+                .into_iter()
+                .filter(|change| change.applies(field, by_others, players) && !(is_all && *change == Omit));
             cases.extend(applies.map(|change| Case { message, what: What::Element(field, change) }));
         }
         let is_only =

@@ -38,6 +38,8 @@ pub(super) struct Field {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Kind {
     Bytes,
+    /// All honest players say the same.
+    Agreed,
     /// Fresh bytes of a set-up, of which a receiver does not take its own.
     Fresh,
     /// How many follow.
@@ -90,7 +92,7 @@ fn number_of(what: &str, bytes: usize) -> Field {
 }
 
 fn echo(players: usize, check: &'static str) -> Vec<Field> {
-    let of = |place| list(format!("echo of place {place}"), Kind::Bytes, 32, 1, EchoOf(place, check));
+    let of = |place| list(format!("echo of place {place}"), Kind::Agreed, 32, 1, EchoOf(place, check));
     std::iter::once(number_of("echoes", 4)).chain((0..players).map(of)).collect()
 }
 
@@ -261,7 +263,7 @@ pub(super) fn presign<C: Curve>(players: usize, count: usize) -> Vec<Message> {
             3,
             None,
             Caught(Class::Malformed, "C13"),
-            [vec![hash("acknowledgement", Caught(Class::Malformed, "C13"))]],
+            [vec![list("acknowledgement", Kind::Agreed, 32, 1, Caught(Class::Malformed, "C13"))]],
         ),
     ]
 }
