@@ -44,6 +44,19 @@ fn rows(page: &str) -> BTreeMap<String, String> {
     rows
 }
 
+/// What cheats do, and the last cells of their rows.
+fn strategies(page: &str) -> Vec<(&str, &str)> {
+    let (_, section) = page.split_once("\n## A.11 ").expect("the page has the strategies of cheats");
+    let (section, _) = section.split_once("\n## ").expect("which are not its last section");
+    let rows = section.lines().filter_map(|line| {
+        let cells: Vec<&str> =
+            line.strip_prefix("| ")?.trim_end_matches('|').split('|').map(str::trim).collect();
+        let [strategy, _, tests] = cells[..] else { return None };
+        Some((strategy, tests))
+    });
+    rows.skip(2).collect()
+}
+
 /// What stands between backticks.
 pub(crate) fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
@@ -113,17 +126,31 @@ fn every_rule_has_a_row_with_tests_or_an_allowed_reason() {
 }
 
 #[test]
+fn every_check_that_a_peer_can_fail_has_a_strategy_of_a_cheat() {
+    let page = page();
+    let strategies = strategies(&page);
+    let checks = required().into_iter().filter(|rule| !rule.starts_with(['S', 'D']));
+    let tried: BTreeSet<&str> = strategies
+        .iter()
+        .filter_map(|(strategy, _)| strategy.split_once(": "))
+        .flat_map(|(checks, _)| checks.split(", "))
+        .collect();
+    let missing: Vec<String> = checks.filter(|check| !tried.contains(check.as_str())).collect();
+    assert!(missing.is_empty(), "no strategy in A.11: {missing:?}");
+    assert!(strategies.iter().all(|(_, tests)| !quoted(tests).is_empty()), "a strategy without a test");
+}
+
+#[test]
 fn every_test_that_the_page_names_exists() {
     let page = page();
     let functions = test_functions(&sources::rust());
+    let rows = rows(&page);
+    let of_rules = rows.iter().map(|(rule, cell)| (rule.as_str(), tests_of(cell)));
+    let of_cheats = strategies(&page).into_iter().map(|(strategy, cell)| (strategy, quoted(cell)));
     let mut gone = Vec::new();
-    for (rule, cell) in rows(&page) {
-        gone.extend(
-            tests_of(&cell)
-                .into_iter()
-                .filter(|name| !functions.contains(*name))
-                .map(|name| format!("{rule}: {name}")),
-        );
+    for (what, names) in of_rules.chain(of_cheats) {
+        let unknown = names.into_iter().filter(|name| !functions.contains(*name));
+        gone.extend(unknown.map(|name| format!("{what}: {name}")));
     }
     assert!(gone.is_empty(), "named in docs/assurance.md but nowhere a test: {gone:#?}");
 }

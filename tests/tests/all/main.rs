@@ -23,6 +23,7 @@ mod pairs;
 mod phones;
 mod pipes;
 mod presignatures;
+mod probes;
 mod redis;
 mod replay;
 mod secrecy;

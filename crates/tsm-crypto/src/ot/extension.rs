@@ -19,7 +19,7 @@ use super::columns::{self, Shape};
 use super::gadget::choice_bits;
 use super::gf128::{Gf128, fold_vartime_in_challenges};
 use super::pair::Judged;
-use super::{CheckFailed, Leaves, PairState, bit128, mask128};
+use super::{CheckFailed, Leaves, PairState, TREE_DEPTH, bit128, mask128};
 use crate::curve::Curve;
 use crate::secret::Secret;
 use crate::transcript::{Label, Transcript};
@@ -110,6 +110,31 @@ impl<C: Curve> ReceiverExtension<C> {
         let (choices, rows, message) = receive(&pair.receiver().leaves, &binding, choices);
         let chi = super::vole::chosen_sum::<C>(choices.expose());
         (ReceiverExtension { binding, choices, rows, chi }, message)
+    }
+
+    /// The message of a B that cheats: in tree `tree` one choice bit is another than in all others, and
+    /// the check values are those that A expects if its bits of Δ in this tree are `guess`. For tests
+    /// that cheat.
+    #[doc(hidden)]
+    pub fn guess(
+        pair: &PairState,
+        context: &ExtensionContext<'_>,
+        tree: usize,
+        guess: u128,
+        rng: &mut dyn CryptoRng,
+    ) -> ExtensionMessage<C> {
+        let (b, mut message) = Self::new(pair, context, rng);
+        message.corrections[tree * Shape::new::<C>(1).column_bytes()] ^= 1;
+        let choices = &b.choices.expose()[..=check_block::<C>()];
+        let (folded, mut columns) = b.binding.folds::<C>(&message.corrections, choices, &b.rows);
+        // The one bit is the first of the first block, so that it weighs as much as the first challenge.
+        let challenges = b.binding.challenges::<C>(&message.corrections, check_block::<C>());
+        let error = challenges.first().expect("every curve has choice bits");
+        for (m, word) in columns.iter_mut().enumerate() {
+            *word ^= mask128(bit128(error.0, m)) & (guess << (tree * TREE_DEPTH));
+        }
+        (message.folded_choices, message.folded_columns) = (folded, columns);
+        message
     }
 
     /// One part of a batch: its choice bits and rows.

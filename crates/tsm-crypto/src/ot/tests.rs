@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use num_bigint::BigUint;
 
-use super::extension::{Choices, MAX_BLOCKS, check_block, fold};
+use super::extension::{Choices, MAX_BLOCKS, check_block};
 use super::gadget::choice_bits;
-use super::gf128::Gf128;
 use super::model::{self, Deviation};
 use super::*;
 use crate::curve::{CanonicalScalar, Curve, Field, P256, P384, P521, Secp256k1};
@@ -264,37 +263,10 @@ fn c2_a_message_of_another_session_direction_player_pair_or_curve_is_refused() {
     assert!(!accepts::<P256>(&a_side, &CONTEXT, &borsh::from_slice(&bytes).unwrap()));
 }
 
-/// A cheating B's message: in tree `chunk` the choice bits are changed by `error`, and the check
-/// values are those that A expects if bits `chunk`·k.. of Δ are `guess`.
-fn forge(
-    pair: &PairState,
-    ssid: &[u8; 32],
-    chunk: usize,
-    error: u128,
-    guess: u128,
-) -> ExtensionMessage<Secp256k1> {
-    let context = ExtensionContext { ssid, ..CONTEXT };
-    let (b, mut message) = ReceiverExtension::<Secp256k1>::new(
-        pair,
-        &context,
-        &mut test_rng(chunk as u64 * LEAVES as u64 + guess as u64),
-    );
-    for (byte, error) in message.corrections[chunk * 68..].iter_mut().zip(error.to_le_bytes()) {
-        *byte ^= error;
-    }
-    let challenges = b.binding.challenges::<Secp256k1>(&message.corrections, check_block::<Secp256k1>());
-    let choices = b.choices.expose();
-    message.folded_choices = challenges
-        .iter()
-        .zip(choices)
-        .fold(Gf128(choices[4]), |sum, (challenge, word)| sum.add(challenge.mul(Gf128(*word))))
-        .0;
-    message.folded_columns = Box::new(fold(&challenges, &b.rows));
-    let folded_error = challenges[0].mul(Gf128(error)).0;
-    for (m, word) in message.folded_columns.iter_mut().enumerate() {
-        *word ^= mask128(bit128(folded_error, m)) & (guess << (chunk * TREE_DEPTH));
-    }
-    message
+/// A cheating B's message, as the guess of a tree's bits of Δ.
+fn forge(pair: &PairState, chunk: usize, guess: u128) -> ExtensionMessage<Secp256k1> {
+    let mut rng = test_rng(chunk as u64 * LEAVES as u64 + guess as u64);
+    ReceiverExtension::guess(pair, &CONTEXT, chunk, guess, &mut rng)
 }
 
 #[test]
@@ -302,7 +274,7 @@ fn c2_and_s43_a_forged_tree_passes_only_if_its_bits_of_delta_were_guessed() {
     let (a_side, b_side) = honest_pair(9);
     for chunk in 0..CHUNKS {
         let passed: Vec<u128> = (0..LEAVES as u128)
-            .filter(|guess| accepts(&a_side, &CONTEXT, &forge(&b_side, CONTEXT.ssid, chunk, 1 << 77, *guess)))
+            .filter(|guess| accepts(&a_side, &CONTEXT, &forge(&b_side, chunk, *guess)))
             .collect();
         let truth = look(&a_side, |j| (j.sender.delta.expose() >> (chunk * TREE_DEPTH)) % LEAVES as u128);
         assert_eq!(passed, [truth], "tree {chunk}");
@@ -443,12 +415,12 @@ fn s41_one_failure_burns_and_every_later_verdict_is_the_same() {
     let verdict = |message: &ExtensionMessage<Secp256k1>| {
         a_side.judge(|judged| SenderExtension::check(judged, &CONTEXT, message)).map(|_| ())
     };
-    assert_eq!(verdict(&forge(&b_side, CONTEXT.ssid, 0, 1, truth)), Ok(()));
+    assert_eq!(verdict(&forge(&b_side, 0, truth)), Ok(()));
     assert!(!a_side.is_burned());
-    assert_eq!(verdict(&forge(&b_side, CONTEXT.ssid, 0, 1, truth ^ 1)), Err(Verdict::Failed(CheckFailed)));
+    assert_eq!(verdict(&forge(&b_side, 0, truth ^ 1)), Err(Verdict::Failed(CheckFailed)));
     assert!(a_side.is_burned());
     for guess in [truth, truth ^ 1] {
-        assert_eq!(verdict(&forge(&b_side, CONTEXT.ssid, 0, 1, guess)), Err(Verdict::Burned));
+        assert_eq!(verdict(&forge(&b_side, 0, guess)), Err(Verdict::Burned));
     }
     let (_, honest) = ReceiverExtension::new(&b_side, &CONTEXT, &mut test_rng(1));
     assert_eq!(verdict(&honest), Err(Verdict::Burned));
@@ -462,7 +434,7 @@ fn s41_a_thousand_parallel_guesses_learn_nothing_after_the_first_failure() {
     let messages: Vec<_> = (0..16)
         .map(|chunk| {
             let bits = (truth >> (chunk * TREE_DEPTH)) % LEAVES as u128;
-            forge(&b_side, CONTEXT.ssid, chunk, 1, bits ^ (chunk as u128 % 2))
+            forge(&b_side, chunk, bits ^ (chunk as u128 % 2))
         })
         .collect();
     let (passed, failed, burned) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "what a helper of a test unwraps is part of the test")]
 
 mod derivation;
+mod handmade;
 mod honest;
 mod keygen;
 mod model;

@@ -75,6 +75,33 @@ fn n3_s41_a_spoiled_tree_is_a_secret_dependent_failure() {
 }
 
 #[test]
+fn n3_s41_a_guess_of_one_bit_in_a_set_up_is_right_half_of_the_time() {
+    // Of the two encrypted sums of a level, the peer opens the one that its bit of Δ leaves it: who
+    // spoils one of them guesses the bit.
+    let (seeds, mut right) = (40, 0);
+    for seed in 0..seeds {
+        let (tree, level) = (seed as usize % 32, seed as usize % 4);
+        let [left, right_side] = [0, 1].map(|side| {
+            let outcome = set_up_from(seed, &[0, 9], |message| {
+                if message.from == p(9) && message.round == 2 {
+                    message.body[((tree * 4 + level) * 2 + side) * 16] ^= 1;
+                }
+            });
+            let passes = matches!(outcome[&p(0)], Some(Ok(_)));
+            if !passes {
+                assert_named(abort_of(&outcome, 0), Some(9), Class::SecretDependent, "N3");
+                assert!(outcome[&p(9)].is_none(), "there is no state to guess further of");
+            }
+            passes
+        });
+        assert_ne!(left, right_side, "the bit has one value");
+        right += usize::from(left);
+    }
+    // Half, with a standard deviation of three.
+    assert!((8..=32).contains(&right), "{right} of {seeds}");
+}
+
+#[test]
 fn n4_s41_a_spoiled_extension_of_the_set_up_is_a_secret_dependent_failure() {
     for place in [5_152, 7_000, 8_271] {
         let outcome = set_up(&[0, 9], |message| {

@@ -1,6 +1,6 @@
 //! Players, keys and pairs for the tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -155,17 +155,20 @@ pub(crate) struct Pairs(BTreeMap<PlayerIndex, BTreeMap<PlayerIndex, Arc<PairStat
 impl Pairs {
     /// Sets up every pair anew. For tests that burn one.
     pub(crate) fn fresh(indices: &[u16]) -> Self {
-        let mut pairs: BTreeMap<PlayerIndex, BTreeMap<PlayerIndex, Arc<PairState>>> = BTreeMap::new();
+        let mut pairs = Pairs(BTreeMap::new());
         for (place, one) in indices.iter().enumerate() {
             for other in &indices[place + 1..] {
-                let states = all(set_up(&[*one, *other], honest));
-                for (player, state) in states {
-                    let peer = if player == p(*one) { p(*other) } else { p(*one) };
-                    pairs.entry(player).or_default().insert(peer, Arc::new(state));
-                }
+                pairs.set_up(*one, *other);
             }
         }
-        Pairs(pairs)
+        pairs
+    }
+
+    fn set_up(&mut self, one: u16, other: u16) {
+        for (player, state) in all(set_up(&[one, other], honest)) {
+            let peer = if player == p(one) { p(other) } else { p(one) };
+            self.0.entry(player).or_default().insert(peer, Arc::new(state));
+        }
     }
 
     pub(crate) fn of(&self, context: &Context) -> PerPeer<Arc<PairState>> {
@@ -183,6 +186,19 @@ impl Pairs {
     pub(crate) fn between(&self, me: u16, peer: u16) -> &Arc<PairState> {
         &self.0[&p(me)][&p(peer)]
     }
+
+    /// Whose states are burned, and with whom.
+    pub(crate) fn burned(&self) -> BTreeSet<(PlayerIndex, PlayerIndex)> {
+        let all = self.0.iter().flat_map(|(me, peers)| peers.iter().map(|(peer, state)| (*me, *peer, state)));
+        all.filter(|(_, _, state)| state.is_burned()).map(|(me, peer, _)| (me, peer)).collect()
+    }
+
+    /// Sets up anew what is burned at either side.
+    pub(crate) fn renew(&mut self) {
+        let pairs: BTreeSet<[u16; 2]> =
+            self.burned().into_iter().map(|(one, other)| [one.min(other).0, one.max(other).0]).collect();
+        pairs.into_iter().for_each(|[one, other]| self.set_up(one, other));
+    }
 }
 
 /// States that honest tests share: no check on them ever fails.
@@ -191,7 +207,15 @@ pub(crate) static PAIRS: LazyLock<Pairs> = LazyLock::new(|| Pairs::fresh(&INDICE
 pub(crate) fn set_up(indices: &[u16], tamper: impl FnMut(InFlight<'_>)) -> Outcome<PairState> {
     // No two set-ups of a test run may be the same.
     static SET_UPS: AtomicU64 = AtomicU64::new(1);
-    let mut rng = test_rng(1_000_000 + SET_UPS.fetch_add(1, Ordering::Relaxed));
+    set_up_from(1_000_000 + SET_UPS.fetch_add(1, Ordering::Relaxed), indices, tamper)
+}
+
+pub(crate) fn set_up_from(
+    seed: u64,
+    indices: &[u16],
+    tamper: impl FnMut(InFlight<'_>),
+) -> Outcome<PairState> {
+    let mut rng = test_rng(seed);
     let session = session("pair", Operation::SetUpPair, indices);
     let start = |(player, context): (PlayerIndex, Context)| (player, pair::start(&context, &mut rng));
     let steps = contexts(&session).into_iter().map(start).collect();
