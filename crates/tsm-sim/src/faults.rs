@@ -112,14 +112,11 @@ impl Fault {
         };
         match self {
             Fault::Delay | Fault::Reorder | Fault::Repeat | Fault::SlowLink | Fault::Retry => &[],
-            // The last message of a player that has its result, or of a set-up, is not sent again.
-            Fault::LinkBreak => &[SessionConflict, PairRenewed],
+            Fault::LinkBreak => &[],
             Fault::Loss | Fault::Partition | Fault::OneWay => {
                 &[SessionPlayersMissing, SessionTimeout, SessionConflict, PairRenewed]
             }
-            Fault::Blackout => {
-                &[SessionPlayersMissing, SessionTimeout, LinkLost, SessionConflict, PairRenewed]
-            }
+            Fault::Blackout => &[SessionPlayersMissing, SessionTimeout, LinkLost],
             Fault::ClockJump => &[SessionPlayersMissing, SessionTimeout, LinkLost],
             Fault::Crash | Fault::Rollback | Fault::WriteCrash | Fault::PowerLoss => &[
                 SessionPlayersMissing,
