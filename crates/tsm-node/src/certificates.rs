@@ -70,15 +70,21 @@ pub(crate) fn listens(node: &Inner, peer: &PlayerKey) -> bool {
     listens
 }
 
-/// Asks a peer for the certificates that this node misses.
+/// Asks a peer for the certificates that this node misses. A key of which it has the certificate, since it
+/// crashed before the key was active, becomes active: perhaps nobody else has it.
 pub(crate) async fn ask(node: &Arc<Inner>, peer: &PlayerKey) {
     let missed = match node.vault.provisional_of(peer).await {
         Ok(missed) => missed,
         Err(failure) => return tracing::error!(%failure, "provisional keys cannot be read"),
     };
     for digest in missed {
-        // Not connected any more: asked again when it is.
-        let _ = node.links.send(peer, 0, Frame::CertificateWanted { digest }.encode());
+        match node.vault.complete(&digest).await {
+            Ok(Some(complete)) => receive(node, &complete).await,
+            // Not connected any more: asked again when it is.
+            Ok(None) | Err(_) => {
+                let _ = node.links.send(peer, 0, Frame::CertificateWanted { digest }.encode());
+            }
+        }
     }
 }
 
