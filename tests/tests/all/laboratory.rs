@@ -6,8 +6,8 @@ use std::{fs, thread};
 
 use tsm_sim::{Fault, Invariant, LIFE, Scenario, Summary, Workload, replay, run};
 
-/// As many as a test without optimisation may cost; `tsm sim` runs any number.
-const SAMPLE: u64 = 200;
+/// A minute of processor time without optimisation; `tsm sim` runs any number.
+const SAMPLE: u64 = 2_000;
 
 fn scenario(workload: Workload) -> Scenario {
     Scenario { nodes: 3, workload, faults: workload.faults() }
