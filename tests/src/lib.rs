@@ -4,7 +4,7 @@
 //! memory links that can lose, delay, repeat and forge, and the databases are in memory and can
 //! fail and crash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tsm_crypto::{CurveId, IdentityKey, Secret};
@@ -13,7 +13,7 @@ use tsm_sim::nodes;
 use tsm_storage::{Memory, RecordId, RecordKind, SealedStore, Stretch};
 use tsm_transport::memory::MemoryNetwork;
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest, SignEcdsa, Signed};
-use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex, PlayerKey, SessionId};
+use tsm_types::{ApplicationId, DerivationPath, Failure, KeyId, PlayerIndex, PlayerKey};
 
 pub use tsm_sim::frames;
 pub use tsm_sim::nodes::{application, master_password};
@@ -189,16 +189,7 @@ impl Network {
             let mut others = self.members.keys().filter(|other| **other != player);
             others.any(|other| !(self.knows)(*other, player))
         };
-        let dynamic = players.iter().filter(|player| is_dynamic(**player));
-        let dynamic = dynamic.map(|player| (PlayerIndex(*player), self.key(*player).clone()));
-        SessionRequest {
-            id: SessionId::new(id).expect("a valid session ID"),
-            players: players.iter().copied().map(PlayerIndex).collect::<BTreeSet<_>>(),
-            dynamic_public_keys: dynamic.collect(),
-            dynamic_addresses: BTreeMap::new(),
-            connect_timeout: None,
-            session_timeout: None,
-        }
+        nodes::session(id, players.iter().map(|player| (*player, self.key(*player))), is_dynamic)
     }
 
     /// All players of the session are asked for a key.

@@ -60,40 +60,36 @@ impl Spent {
     }
 }
 
-/// Takes a frame about a certificate, unless its sender says too many.
-pub(crate) async fn frame(node: &Arc<Inner>, peer: &PlayerKey, frame: AboutCertificate) {
-    if node.tenants.is_dynamic(peer) && !node.certificate_frames.may_send(peer) {
+/// Whether a frame about a certificate is listened to: its sender has not said too many.
+pub(crate) fn listens(node: &Inner, peer: &PlayerKey) -> bool {
+    let listens = !node.tenants.is_dynamic(peer) || node.certificate_frames.may_send(peer);
+    if !listens {
         count(&node.counters.certificate_frames_dropped);
-        return tracing::debug!(peer = %peer.fingerprint(), "too many frames about certificates: one was dropped");
+        tracing::debug!(peer = %peer.fingerprint(), "too many frames about certificates: one was dropped");
     }
-    match frame {
-        AboutCertificate::Wanted(digest) => answer(node, peer, digest).await,
-        AboutCertificate::Complete(certificate) => receive(node, &certificate).await,
-    }
+    listens
 }
 
-/// What a peer says of a certificate.
-pub(crate) enum AboutCertificate {
-    /// It misses the one with this digest.
-    Wanted(Digest),
-    /// Here it is.
-    Complete(SignedCertificate),
-}
-
-/// Asks a peer for the certificates that this node misses.
+/// Asks a peer for the certificates that this node misses. A key of which it has the certificate, since it
+/// crashed before the key was active, becomes active: perhaps nobody else has it.
 pub(crate) async fn ask(node: &Arc<Inner>, peer: &PlayerKey) {
     let missed = match node.vault.provisional_of(peer).await {
         Ok(missed) => missed,
         Err(failure) => return tracing::error!(%failure, "provisional keys cannot be read"),
     };
     for digest in missed {
-        // Not connected any more: asked again when it is.
-        let _ = node.links.send(peer, 0, Frame::CertificateWanted { digest }.encode());
+        match node.vault.complete(&digest).await {
+            Ok(Some(complete)) => receive(node, &complete).await,
+            // Not connected any more: asked again when it is.
+            Ok(None) | Err(_) => {
+                let _ = node.links.send(peer, 0, Frame::CertificateWanted { digest }.encode());
+            }
+        }
     }
 }
 
 /// Answers a peer that misses a certificate, if it is a holder of the key.
-async fn answer(node: &Arc<Inner>, peer: &PlayerKey, digest: Digest) {
+pub(crate) async fn answer(node: &Arc<Inner>, peer: &PlayerKey, digest: Digest) {
     match node.vault.complete(&digest).await {
         Ok(Some(complete)) if complete.certificate.holders.index_of(peer).is_some() => {
             let _ = node.links.send(peer, 0, Frame::Certificate(complete).encode());
@@ -104,7 +100,7 @@ async fn answer(node: &Arc<Inner>, peer: &PlayerKey, digest: Digest) {
 }
 
 /// Takes a certificate from a peer. Nothing is believed that is not signed by all holders.
-async fn receive(node: &Arc<Inner>, certificate: &SignedCertificate) {
+pub(crate) async fn receive(node: &Arc<Inner>, certificate: &SignedCertificate) {
     match node.vault.activate(certificate).await {
         Ok(true) => {
             tracing::info!(key_id = %certificate.certificate.key_id, "the key's certificate became complete");

@@ -20,7 +20,7 @@ use tsm_types::{
     SessionId, SessionTag,
 };
 
-use crate::certificates::{AboutCertificate, Spent};
+use crate::certificates::Spent;
 use crate::compute::Compute;
 use crate::derived::DerivedKeys;
 use crate::metrics::{Counted, Counters, Metrics, count};
@@ -417,12 +417,13 @@ impl Inner {
             Frame::PairWanted { losses } => self.pairs.wanted(self, peer, losses),
             Frame::PairDropped { id } => self.pairs.dropped(peer, &id),
             Frame::PairHeld { id, asks } => self.pairs.held(self, peer, id, asks),
-            Frame::CertificateWanted { digest } => {
-                certificates::frame(self, peer, AboutCertificate::Wanted(digest)).await;
+            Frame::CertificateWanted { digest } if certificates::listens(self, peer) => {
+                certificates::answer(self, peer, digest).await;
             }
-            Frame::Certificate(certificate) => {
-                certificates::frame(self, peer, AboutCertificate::Complete(certificate)).await;
+            Frame::Certificate(certificate) if certificates::listens(self, peer) => {
+                certificates::receive(self, &certificate).await;
             }
+            Frame::CertificateWanted { .. } | Frame::Certificate(_) => {}
             Frame::Stopping => {
                 tracing::info!(peer = %peer.fingerprint(), "the peer is stopping");
                 self.sessions.peer_stops(peer);

@@ -127,14 +127,17 @@ impl Outcomes {
         runs.runs.insert(place.clone(), run);
         // A runtime that is ending drops the task at once, and that takes the lock.
         drop(runs);
-        let keep = Keep { node: node.clone(), place: Some(place) };
+        let (keep, me) = (Keep { node: node.clone(), place: Some(place) }, node.known.me);
         node.runs.spawn(async move {
             let _keep = keep;
             let result = tokio::select! {
                 biased;
                 result = work => result,
                 // Dropping the work ends the session at all players.
-                () = cancelled.cancelled() => Err(Failure::new(ErrorCode::SessionCancelled, "the caller left")),
+                () = cancelled.cancelled() => {
+                    let detail = "the caller of this node left the session before it had ended";
+                    Err(Failure::new(ErrorCode::SessionCancelled, detail).about(me, "its caller left"))
+                }
             };
             sender.send_replace(Some(result));
         });

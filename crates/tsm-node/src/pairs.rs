@@ -113,7 +113,7 @@ struct Ready {
     process: ProcessId,
     /// The set-up that made it.
     made_by: SessionTag,
-    /// The peer's losses when the state was made.
+    /// The peer's losses when the state was made; none if it did not say.
     peer_losses: u64,
     since: Instant,
 }
@@ -121,8 +121,9 @@ struct Ready {
 /// What a set-up gave.
 struct SetUp {
     ready: Ready,
-    /// The state that the peer held when it was made.
-    peer_holds: Option<[u8; 32]>,
+    /// What the peer said when it had computed the state. If that was lost with a link, the peer may have
+    /// it and use it all the same.
+    word: Option<Worked>,
 }
 
 impl Ready {
@@ -163,13 +164,14 @@ impl Pair {
         Some(dropped?.state.id())
     }
 
-    /// A new state is ready. Its predecessor stays if both sides had it when the new one was made.
+    /// A new state is ready. Its predecessor stays unless the peer said that it does not have it.
     fn replace(&mut self, made: SetUp) {
-        let predecessor = self.id().filter(|id| made.peer_holds == Some(*id));
         let before = self.state.replace(made.ready);
         self.changed.notify_waiters();
-        self.previous = before.filter(|_| predecessor.is_some());
-        self.confirmed = true;
+        let stays =
+            |before: &Ready| made.word.as_ref().is_none_or(|word| word.holds == Some(before.state.id()));
+        self.previous = before.filter(stays);
+        self.confirmed = made.word.is_some();
     }
 
     /// Whether the pair may be forgotten without a word: nobody uses its state now or is about to.
@@ -419,9 +421,12 @@ impl Pairs {
         {
             let mut table = self.lock();
             let Some(pair) = table.pair(node, key, true) else { return };
-            // The peer asked before it had this state.
-            if pair.state.as_ref().is_some_and(|ready| ready.peer_losses >= losses) {
-                return;
+            match &pair.state {
+                // It may have got it since. It says so, or drops it, and asks again.
+                Some(ready) if !pair.confirmed => return tell_held(node, key, ready.state.id(), true),
+                // The peer asked before it had this state.
+                Some(ready) if ready.peer_losses >= losses => return,
+                Some(_) | None => {}
             }
             table.lose(key);
         }
@@ -492,7 +497,7 @@ impl Pairs {
             pair.setting_up = None;
             match result {
                 Ok(made) => {
-                    tracing::debug!(peer = %key.fingerprint(), peer_losses = made.ready.peer_losses, "pair set up");
+                    tracing::debug!(peer = %key.fingerprint(), certain = made.word.is_some(), "pair set up");
                     pair.replace(made);
                     table.counts.set_ups += 1;
                 }
@@ -536,8 +541,9 @@ fn tell_held(node: &Inner, key: &PlayerKey, id: [u8; 32], asks: bool) {
     let _ = node.links.send(key, 0, Frame::PairHeld { id, asks }.encode());
 }
 
-/// Two protocols: the set-up, then a word that it worked. Whoever holds a state after this knows
-/// that its peer computed it too.
+/// Two protocols: the set-up, then a word that it worked. Who has the peer's word knows that it computed
+/// the state too, and uses it. Who has computed it and waits in vain keeps it, since the peer may have
+/// this node's word: so nobody uses what the other does not hold.
 async fn set_up(node: &Arc<Inner>, session: Session) -> Result<SetUp, Failure> {
     // The link stands already: a session or the peer asked for this. So no way is made up for a peer
     // that the configuration has none for.
@@ -557,14 +563,16 @@ async fn set_up(node: &Arc<Inner>, session: Session) -> Result<SetUp, Failure> {
             holds: peer.and_then(|peer| node.pairs.id(peer)),
         };
         let worked = Step::wait(Outgoing::broadcast(&peers, &worked), peers, AwaitWorked);
-        let theirs = running.drive(WORKED, worked).await?;
-        let theirs =
-            theirs.ok_or_else(|| Failure::new(ErrorCode::NodeFault, "a set-up of a pair without a peer"))?;
+        let lost = [ErrorCode::LinkLost, ErrorCode::SessionTimeout, ErrorCode::SessionConflict];
+        let word = match running.drive(WORKED, worked).await {
+            Err(failure) if lost.contains(&failure.code) => None,
+            word => Some(word?),
+        };
         let process = running.process_of_the_peer()?;
         let made_by = *context.tag();
-        let peer_losses = theirs.losses;
+        let peer_losses = word.as_ref().map_or(0, |word| word.losses);
         let ready = Ready { state: Arc::new(state), process, made_by, peer_losses, since: Instant::now() };
-        Ok(SetUp { ready, peer_holds: theirs.holds })
+        Ok(SetUp { ready, word })
     }
     .await;
     running.finish(result)
@@ -586,14 +594,9 @@ struct AwaitWorked;
 
 impl Round for AwaitWorked {
     type Message = Worked;
-    type Output = Option<Worked>;
+    type Output = Worked;
 
-    fn advance(
-        self,
-        received: PerPeer<Worked>,
-        _: &mut dyn CryptoRng,
-    ) -> Result<Step<Option<Worked>>, Abort> {
-        let only = received.iter().next();
-        Ok(Step::done(only.map(|(_, worked)| Worked { losses: worked.losses, holds: worked.holds })))
+    fn advance(self, received: PerPeer<Worked>, _: &mut dyn CryptoRng) -> Result<Step<Worked>, Abort> {
+        Ok(Step::done(received.into_only().1))
     }
 }

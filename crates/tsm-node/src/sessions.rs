@@ -2,8 +2,8 @@
 //!
 //! A caller may come late: frames of a session that was not opened here yet wait, bounded in
 //! number, bytes and time, and are handed over when it is. Frames of a session that has ended get
-//! its end as an answer, so that nobody waits for a player that is gone; before it, what that session
-//! said last, in case a link lost it.
+//! its end as an answer, so that nobody waits for a player that is gone; or what that session said last,
+//! in case a link lost it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Mutex;
@@ -206,8 +206,12 @@ impl Sessions {
             if !matches!(frame, Frame::Open(_)) {
                 return Vec::new();
             }
-            let end = Said::new(Frame::End(end.clone()).encode());
-            return inner.say_again(from, process, Some(tag)).chain([(order_of(&tag), end)]).collect();
+            let words: Replies = inner.say_again(from, process, Some(tag)).collect();
+            // With these the peer has all that it needs; that there is no more might come before them.
+            if !words.is_empty() {
+                return words;
+            }
+            return vec![(order_of(&tag), Said::new(Frame::End(end.clone()).encode()))];
         }
         if inner.draining
             && let Some(refused) = refused_open(&frame)

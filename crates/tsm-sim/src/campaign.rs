@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::faults::{Fault, Fired};
+use crate::invariants::{Invariant, Violation};
 use crate::life::{self, LIFE, Report};
 use crate::plan::Scenario;
 use crate::prepared::Prepared;
@@ -125,15 +126,14 @@ fn one_life(
     let mut last = wanted.start;
     let ended = panic::catch_unwind(AssertUnwindSafe(|| {
         runtime().block_on(life::live(prepared, scenario, life, wanted.clone(), |mut done| {
-            done.violations.extend(panics().into_iter().map(|panic| format!("a panic: {panic}")));
+            done.violations.extend(panics());
             last = done.seed + 1;
             report(done)
         }));
     }));
     let panics = panics();
     if ended.is_err() || !panics.is_empty() {
-        let violations = panics.into_iter().map(|panic| format!("a panic: {panic}")).collect();
-        report(Report { seed: last, violations, ..Report::default() });
+        report(Report { seed: last, violations: panics, ..Report::default() });
     }
 }
 
@@ -166,6 +166,6 @@ fn notice_panics() {
     });
 }
 
-fn panics() -> Vec<String> {
-    PANICS.take()
+fn panics() -> Vec<Violation> {
+    PANICS.take().into_iter().map(|panic| Invariant::NoPanic.broken(panic)).collect()
 }

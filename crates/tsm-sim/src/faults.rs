@@ -104,22 +104,23 @@ impl Fault {
     }
 
     /// The reasons that callers may be given for it. For no other does a session fail: a network that is
-    /// only slow, repeats itself or overtakes costs time and nothing else.
+    /// only slow, repeats itself, overtakes or breaks for a moment costs time and nothing else.
     pub fn explains(self) -> &'static [ErrorCode] {
         use ErrorCode::{
             LinkLost, PairRenewed, PlayerFault, PlayerRestarted, SessionCancelled, SessionConflict,
             SessionPlayersMissing, SessionTimeout, StoreUnavailable,
         };
         match self {
-            Fault::Delay | Fault::Reorder | Fault::Repeat | Fault::SlowLink | Fault::Retry => &[],
-            // The last message of a player that has its result, or of a set-up, is not sent again.
-            Fault::LinkBreak => &[SessionConflict, PairRenewed],
+            Fault::Delay
+            | Fault::Reorder
+            | Fault::Repeat
+            | Fault::SlowLink
+            | Fault::LinkBreak
+            | Fault::Retry => &[],
             Fault::Loss | Fault::Partition | Fault::OneWay => {
                 &[SessionPlayersMissing, SessionTimeout, SessionConflict, PairRenewed]
             }
-            Fault::Blackout => {
-                &[SessionPlayersMissing, SessionTimeout, LinkLost, SessionConflict, PairRenewed]
-            }
+            Fault::Blackout => &[SessionPlayersMissing, SessionTimeout, LinkLost],
             Fault::ClockJump => &[SessionPlayersMissing, SessionTimeout, LinkLost],
             Fault::Crash | Fault::Rollback | Fault::WriteCrash | Fault::PowerLoss => &[
                 SessionPlayersMissing,

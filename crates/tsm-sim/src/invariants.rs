@@ -1,6 +1,7 @@
 //! What must hold after every schedule, whatever went wrong in it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use aws_lc_rs::signature::{ECDSA_P256K1_SHA256_ASN1, UnparsedPublicKey};
 use tsm_types::error_code::Actor;
@@ -12,6 +13,74 @@ use crate::faults::Fired;
 use crate::nodes;
 use crate::plan::{Ask, SessionPlan};
 
+/// What must hold after every schedule, in the order of `docs/laboratory.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Invariant {
+    /// Every caller had an answer before its deadline.
+    Answered,
+    /// Answers agree.
+    Agreement,
+    /// Parts of all signers join to a signature that verifies.
+    Signatures,
+    /// No honest player is accused.
+    NobodyAccused,
+    /// Each failure has a reason that what happened explains, and names whom it concerns.
+    Reasons,
+    /// Where nothing was lost no session fails.
+    NothingLost,
+    /// The network signs soon after faults have ended.
+    Recovery,
+    /// A key is at all nodes or at none, and signs if a caller was told of it.
+    Keys,
+    /// What is for one use was not used twice.
+    Once,
+    /// Nothing is left when everything has ended.
+    NothingLeft,
+    /// Nothing panicked.
+    NoPanic,
+}
+
+impl Invariant {
+    /// Every one, in the order of `docs/laboratory.md`.
+    pub const ALL: [Invariant; 11] = [
+        Invariant::Answered,
+        Invariant::Agreement,
+        Invariant::Signatures,
+        Invariant::NobodyAccused,
+        Invariant::Reasons,
+        Invariant::NothingLost,
+        Invariant::Recovery,
+        Invariant::Keys,
+        Invariant::Once,
+        Invariant::NothingLeft,
+        Invariant::NoPanic,
+    ];
+
+    /// Its number in `docs/laboratory.md`.
+    pub fn number(self) -> usize {
+        self as usize + 1
+    }
+
+    pub(crate) fn broken(self, what: impl Into<String>) -> Violation {
+        Violation { invariant: self, what: what.into() }
+    }
+}
+
+/// Something that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// What should have held.
+    pub invariant: Invariant,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invariant {}: {}", self.invariant.number(), self.what)
+    }
+}
+
 /// A session and what its callers were told.
 pub(crate) struct Session {
     pub(crate) id: String,
@@ -19,6 +88,15 @@ pub(crate) struct Session {
     pub(crate) message: Vec<u8>,
     pub(crate) answers: Vec<Answered>,
 }
+
+/// What says of a player that it broke the protocol, or is another than it should be.
+const ACCUSATIONS: [ErrorCode; 5] = [
+    ErrorCode::MessageMalformed,
+    ErrorCode::PlayerCheated,
+    ErrorCode::Equivocation,
+    ErrorCode::PairCompromised,
+    ErrorCode::LinkWrongKey,
+];
 
 /// What is hashed and signed.
 pub(crate) fn digest(message: &[u8]) -> Vec<u8> {
@@ -38,11 +116,11 @@ pub(crate) fn signature_is_right(key: &KeyInfo, message: &[u8], parts: &[&[u8]])
 
 impl Session {
     /// What is wrong with what the callers were told.
-    pub(crate) fn violations(&self, key: &KeyInfo, fired: &Fired) -> Vec<String> {
+    pub(crate) fn violations(&self, key: &KeyInfo, fired: &Fired) -> Vec<Violation> {
         let mut found = Vec::new();
         for answer in &self.answers {
             let wrong = match &answer.outcome {
-                Outcome::Overdue => Some("got no answer by the deadline".to_owned()),
+                Outcome::Overdue => Some((Invariant::Answered, "got no answer by the deadline".to_owned())),
                 Outcome::Failed(failure) => unfounded(failure, fired),
                 Outcome::Signed(_)
                 | Outcome::Key(_)
@@ -50,16 +128,18 @@ impl Session {
                 | Outcome::Lost
                 | Outcome::HungUp => None,
             };
-            found.extend(
-                wrong.map(|wrong| format!("{}: the caller of player {} {wrong}", self.id, answer.player)),
-            );
+            found.extend(wrong.map(|(invariant, wrong)| {
+                self.broken(invariant, format!("the caller of player {} {wrong}", answer.player))
+            }));
             if let Some((used, twice)) = &answer.used {
                 let gone = [ErrorCode::PresignatureNotFound, ErrorCode::PresignatureUsed];
                 if *twice == Ok(()) || twice.is_err_and(|code| !gone.contains(&code)) {
-                    found.push(format!("{}: a presignature was used for two digests: {twice:?}", self.id));
+                    let what = format!("a presignature was used for two digests: {twice:?}");
+                    found.push(self.broken(Invariant::Once, what));
                 }
                 if used.as_ref().is_err_and(|code| !gone.contains(code)) {
-                    found.push(format!("{}: a presignature could not be used: {used:?}", self.id));
+                    let what = format!("a presignature could not be used: {used:?}");
+                    found.push(self.broken(Invariant::Reasons, what));
                 }
             }
         }
@@ -68,12 +148,17 @@ impl Session {
         found
     }
 
+    fn broken(&self, invariant: Invariant, what: impl fmt::Display) -> Violation {
+        invariant.broken(format!("{}: {what}", self.id))
+    }
+
     /// Whoever was told of success was told the same.
-    fn disagreements(&self) -> Vec<String> {
+    fn disagreements(&self) -> Vec<Violation> {
         let mut found = Vec::new();
+        let mut differ = |what: String| found.push(self.broken(Invariant::Agreement, what));
         let keys: Vec<&KeyInfo> = self.keys().collect();
         if keys.windows(2).any(|two| two[0] != two[1]) {
-            found.push(format!("{}: callers have different keys: {keys:?}", self.id));
+            differ(format!("callers have different keys: {keys:?}"));
         }
         // The same process gives the same answer again.
         let mut first: BTreeMap<(u16, u64), String> = BTreeMap::new();
@@ -86,7 +171,7 @@ impl Session {
             };
             let place = first.entry((answer.player, answer.process)).or_insert_with(|| success.clone());
             if *place != success {
-                found.push(format!("{}: player {} gave two answers", self.id, answer.player));
+                differ(format!("player {} gave two answers", answer.player));
             }
         }
         let presigned = self.answers.iter().filter_map(|answer| match &answer.outcome {
@@ -95,7 +180,7 @@ impl Session {
         });
         let presigned: Vec<_> = presigned.collect();
         if presigned.windows(2).any(|two| two[0] != two[1]) {
-            found.push(format!("{}: signers have different presignatures", self.id));
+            differ("signers have different presignatures".to_owned());
         }
         found
     }
@@ -109,7 +194,7 @@ impl Session {
     }
 
     /// Where every signer has a part, the parts make a signature.
-    fn wrong_signatures(&self, key: &KeyInfo) -> Option<String> {
+    fn wrong_signatures(&self, key: &KeyInfo) -> Option<Violation> {
         let mut parts: BTreeMap<u16, &[u8]> = BTreeMap::new();
         for answer in &self.answers {
             match (&answer.outcome, &answer.used) {
@@ -123,16 +208,24 @@ impl Session {
             return None;
         }
         let parts: Vec<&[u8]> = parts.into_values().collect();
-        signature_is_right(key, &self.message, &parts).err().map(|wrong| format!("{}: {wrong}", self.id))
+        let wrong = signature_is_right(key, &self.message, &parts).err()?;
+        Some(self.broken(Invariant::Signatures, wrong))
     }
 }
 
 /// What is wrong with a reason, all players being honest. What accuses somebody, refuses what was in
 /// order, or admits a defect, is explained by no fault.
-fn unfounded(failure: &Failure, fired: &Fired) -> Option<String> {
+fn unfounded(failure: &Failure, fired: &Fired) -> Option<(Invariant, String)> {
+    let told = format!("was told {}: {failure}", failure.code);
+    if ACCUSATIONS.contains(&failure.code) {
+        return Some((Invariant::NobodyAccused, format!("{told}, and all nodes are honest")));
+    }
+    if fired.kinds().all(|fault| fault.explains().is_empty()) {
+        return Some((Invariant::NothingLost, format!("{told}, and nothing was lost")));
+    }
     if !fired.kinds().any(|fault| fault.explains().contains(&failure.code)) {
-        return Some(format!("was told {}: {failure}, which nothing that happened explains", failure.code));
+        return Some((Invariant::Reasons, format!("{told}, which nothing that happened explains")));
     }
     let nameless = failure.code.actor() == Actor::Player && failure.players.is_empty();
-    nameless.then(|| format!("was told {}: {failure}, which names nobody", failure.code))
+    nameless.then(|| (Invariant::Reasons, format!("{told}, which names nobody")))
 }

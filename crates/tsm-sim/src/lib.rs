@@ -33,6 +33,7 @@ mod world;
 
 pub use campaign::{Summary, replay, run};
 pub use faults::{Fault, Fired};
+pub use invariants::{Invariant, Violation};
 pub use life::{LIFE, Report};
 pub use plan::{Scenario, Workload};
 pub use timeline::{Event, Saying, Timeline};

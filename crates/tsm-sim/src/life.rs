@@ -13,7 +13,7 @@ use tsm_types::request::KeyInfo;
 
 use crate::caller::{Answered, Caller, Outcome};
 use crate::faults::{Fault, Fired};
-use crate::invariants::{self, Session};
+use crate::invariants::{self, Invariant, Session, Violation};
 use crate::nodes::application;
 use crate::plan::{Ask, Plan, Scenario, SessionPlan, Trouble, When};
 use crate::prepared::Prepared;
@@ -42,7 +42,7 @@ pub struct Report {
     /// The faults that fired.
     pub fired: Fired,
     /// What does not hold; empty if all is well.
-    pub violations: Vec<String>,
+    pub violations: Vec<Violation>,
     /// What happened.
     pub timeline: Timeline,
     /// Sessions in which every caller had its result, and all.
@@ -71,7 +71,8 @@ pub(crate) async fn live(
     for seed in life * LIFE..wanted.end {
         let mut done = schedule(&world, &mut fallen, scenario, seed, base).await;
         if let Err(wrong) = &warmed_up {
-            done.violations.push(format!("the network does not sign before anything went wrong: {wrong}"));
+            let what = format!("the network does not sign before anything went wrong: {wrong}");
+            done.violations.push(Invariant::NothingLost.broken(what));
         }
         let go_on = done.violations.is_empty();
         let told = if wanted.contains(&seed) || !go_on { report(done) } else { true };
@@ -106,14 +107,16 @@ async fn schedule(
     let healed = Instant::now();
     let mut violations = Vec::new();
     if let Err(wrong) = sign(world, &format!("s{seed}-last"), &plan.last_signers, key).await {
-        violations.push(format!("the network does not sign after faults have ended: {wrong}"));
+        let what = format!("the network does not sign after faults have ended: {wrong}");
+        violations.push(Invariant::Recovery.broken(what));
     }
     let recovery = healed.elapsed();
     let fired = world.lock().fired.clone();
     let silent = [Fault::Loss, Fault::Partition, Fault::OneWay].iter().any(|kind| fired.of(*kind) > 0);
     let allowed = if silent { RECOVERY } else { QUICK_RECOVERY };
     if recovery > allowed {
-        violations.push(format!("the network took {recovery:?} to sign after faults had ended"));
+        let what = format!("the network took {recovery:?} to sign after faults had ended");
+        violations.push(Invariant::Recovery.broken(what));
     }
     for session in &sessions {
         violations.extend(session.violations(key, &fired));
@@ -195,7 +198,9 @@ async fn run(
             }
             Some(answers) = callers.join_next() => match answers {
                 Ok((session, answers)) => sessions[session].answers.extend(answers),
-                Err(error) => world.lock().violations.push(format!("a call panicked: {error}")),
+                Err(error) => {
+                    world.lock().broken(Invariant::NoPanic, format!("a call panicked: {error}"));
+                }
             },
             Some(_) = others.join_next() => {}
             else => break,
@@ -340,9 +345,15 @@ async fn sign(world: &Arc<World>, id: &str, signers: &[u16], key: &KeyInfo) -> R
 
 /// A key that a caller was told of is there and signs at every holder; one that nobody was told of is
 /// there at all or at none.
-async fn keys_are_usable(world: &Arc<World>, seed: u64, sessions: &[Session], fired: &Fired) -> Vec<String> {
+async fn keys_are_usable(
+    world: &Arc<World>,
+    seed: u64,
+    sessions: &[Session],
+    fired: &Fired,
+) -> Vec<Violation> {
     let nodes = world.prepared.nodes();
     let mut found = Vec::new();
+    let mut unusable = |what| found.push(Invariant::Keys.broken(what));
     if sessions.iter().all(|session| session.plan.ask != Ask::Generate) {
         return found;
     }
@@ -364,7 +375,7 @@ async fn keys_are_usable(world: &Arc<World>, seed: u64, sessions: &[Session], fi
             };
             let id = format!("s{seed}-use-{}-{first}", key.key_id);
             if let Err(wrong) = sign(world, &id, &signers, key).await {
-                found.push(format!("key {} was reported and cannot be used: {wrong}", key.key_id));
+                unusable(format!("key {} was reported and cannot be used: {wrong}", key.key_id));
             }
         }
     }
@@ -377,11 +388,11 @@ async fn keys_are_usable(world: &Arc<World>, seed: u64, sessions: &[Session], fi
         return found;
     }
     for key in told.iter().filter(|key| !everywhere(&key.key_id)) {
-        found.push(format!("key {} was reported and is not everywhere: {seen:?}", key.key_id));
+        unusable(format!("key {} was reported and is not everywhere: {seen:?}", key.key_id));
     }
     let missing: Vec<&KeyId> = partly.difference(&shared.rolled_back).collect();
     if !missing.is_empty() {
-        found.push(format!("keys are at some nodes only: {missing:?}"));
+        unusable(format!("keys are at some nodes only: {missing:?}"));
     }
     found
 }
@@ -393,7 +404,8 @@ async fn keys_at(world: &Arc<World>, nodes: u16) -> Vec<Vec<KeyId>> {
         match process.node.list_keys(&application()).await {
             Ok(keys) => seen.push(keys),
             Err(failure) => {
-                world.lock().violations.push(format!("player {player} cannot list its keys: {failure}"));
+                let what = format!("player {player} cannot list its keys: {failure}");
+                world.lock().broken(Invariant::Keys, what);
             }
         }
     }
@@ -401,12 +413,13 @@ async fn keys_at(world: &Arc<World>, nodes: u16) -> Vec<Vec<KeyId>> {
 }
 
 /// Nothing of the schedule is left in any process.
-fn leftovers(world: &Arc<World>, base: usize) -> Vec<String> {
+fn leftovers(world: &Arc<World>, base: usize) -> Vec<Violation> {
     let mut found = Vec::new();
+    let mut left = |what| found.push(Invariant::NothingLeft.broken(what));
     let nodes = world.prepared.nodes();
     for player in 0..nodes {
         let Some(process) = world.process(player) else {
-            found.push(format!("player {player} is not running"));
+            left(format!("player {player} is not running"));
             continue;
         };
         let metrics = process.node.metrics();
@@ -420,16 +433,16 @@ fn leftovers(world: &Arc<World>, base: usize) -> Vec<String> {
         ];
         for (what, number, most) in now {
             if number > most {
-                found.push(format!("player {player}: {number} {what} after everything has ended"));
+                left(format!("player {player}: {number} {what} after everything has ended"));
             }
         }
         if metrics.unreadable_frames > 0 {
-            found.push(format!("player {player} could not read {} frames", metrics.unreadable_frames));
+            left(format!("player {player} could not read {} frames", metrics.unreadable_frames));
         }
     }
     let now = tasks();
     if now > base {
-        found.push(format!("{now} tasks run after everything has ended, {base} before"));
+        left(format!("{now} tasks run after everything has ended, {base} before"));
     }
     found
 }

@@ -1,6 +1,6 @@
 //! How a simulated network is put together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tsm_crypto::IdentityKey;
@@ -9,7 +9,8 @@ use tsm_crypto::hedged::test_rng;
 use tsm_node::{Compute, Node, NodeParts, Settings, StaticPlayer};
 use tsm_storage::SealedStore;
 use tsm_transport::memory::MemoryNetwork;
-use tsm_types::{ApplicationId, PlayerIndex};
+use tsm_types::request::SessionRequest;
+use tsm_types::{ApplicationId, PlayerIndex, PlayerKey, SessionId};
 
 /// Identities of a network's players.
 pub type Identities = BTreeMap<u16, Arc<IdentityKey>>;
@@ -33,6 +34,29 @@ pub fn master_password(player: u16) -> String {
 pub fn static_player(player: u16, identity: &IdentityKey, knows: bool) -> StaticPlayer {
     let address = format!("node{player}:9000").parse().expect("a valid address");
     StaticPlayer { public_key: knows.then(|| identity.public().clone()), address: Some(address) }
+}
+
+/// A session of these players. The keys of those that are dynamic come from its callers.
+pub fn session<'a>(
+    id: &str,
+    players: impl IntoIterator<Item = (u16, &'a PlayerKey)>,
+    is_dynamic: impl Fn(u16) -> bool,
+) -> SessionRequest {
+    let mut session = SessionRequest {
+        id: SessionId::new(id).expect("a valid session ID"),
+        players: BTreeSet::new(),
+        dynamic_public_keys: BTreeMap::new(),
+        dynamic_addresses: BTreeMap::new(),
+        connect_timeout: None,
+        session_timeout: None,
+    };
+    for (player, key) in players {
+        session.players.insert(PlayerIndex(player));
+        if is_dynamic(player) {
+            session.dynamic_public_keys.insert(PlayerIndex(player), key.clone());
+        }
+    }
+    session
 }
 
 /// Starts a player's node on memory links, as a new process.

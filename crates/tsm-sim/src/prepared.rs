@@ -1,6 +1,5 @@
 //! What every simulated network begins with: identities, databases, and a key.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tsm_crypto::{CurveId, Secret};
@@ -8,7 +7,7 @@ use tsm_storage::memory::Snapshot;
 use tsm_storage::{Memory, SealedStore, Stretch};
 use tsm_transport::memory::MemoryNetwork;
 use tsm_types::request::{GenerateKey, KeyInfo, SessionRequest};
-use tsm_types::{PlayerIndex, PlayerKey, SessionId};
+use tsm_types::{PlayerIndex, PlayerKey};
 
 use crate::nodes::{self, Identities};
 
@@ -80,14 +79,6 @@ impl Prepared {
 
 /// A session of these players; the key of player 0 comes from callers.
 pub(crate) fn request(id: &str, players: &[u16], identities: &Identities) -> SessionRequest {
-    let dynamic = players.iter().filter(|player| **player == 0);
-    let dynamic = dynamic.map(|player| (PlayerIndex(*player), identities[player].public().clone()));
-    SessionRequest {
-        id: SessionId::new(id).expect("a valid session ID"),
-        players: players.iter().copied().map(PlayerIndex).collect::<BTreeSet<_>>(),
-        dynamic_public_keys: dynamic.collect(),
-        dynamic_addresses: BTreeMap::new(),
-        connect_timeout: None,
-        session_timeout: None,
-    }
+    let keys = players.iter().map(|player| (*player, identities[player].public()));
+    nodes::session(id, keys, |player| player == 0)
 }

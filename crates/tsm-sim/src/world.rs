@@ -16,6 +16,7 @@ use tsm_types::{KeyId, Operation, PlayerIndex, PlayerKey, SessionTag};
 use crate::disk::Disk;
 use crate::faults::{Fault, Fired};
 use crate::frames;
+use crate::invariants::{Invariant, Violation};
 use crate::nodes;
 use crate::once::Once;
 use crate::plan::{Dice, Plan, Trouble};
@@ -56,7 +57,7 @@ pub(crate) struct Shared {
     once: Once,
     pub(crate) fired: Fired,
     pub(crate) timeline: Timeline,
-    pub(crate) violations: Vec<String>,
+    pub(crate) violations: Vec<Violation>,
     /// Keys that a database which was put back does not have.
     pub(crate) rolled_back: BTreeSet<KeyId>,
 }
@@ -247,6 +248,11 @@ impl Shared {
         self.timeline.events.push((now, Event::At { player, what: what.into(), fault }));
     }
 
+    /// Notes something that does not hold.
+    pub(crate) fn broken(&mut self, invariant: Invariant, what: String) {
+        self.violations.push(invariant.broken(what));
+    }
+
     /// Notes a fault that fired.
     pub(crate) fn fault(&mut self, player: Option<u16>, fault: Fault, what: &str) {
         self.fired.count(fault);
@@ -386,7 +392,9 @@ impl Shared {
         let Some((_, operation)) = self.sessions.get(&tag) else { return };
         let owner = (tag, from, self.seats[usize::from(from)].starts);
         let found = self.once.look(operation, owner, to, bytes);
-        self.violations.extend(found);
+        if let Some(what) = found {
+            self.broken(Invariant::Once, what);
+        }
     }
 }
 

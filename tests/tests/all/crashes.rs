@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tsm_crypto::CurveId;
 use tsm_storage::memory::Fault;
-use tsm_tests::{Network, application, join};
+use tsm_tests::{Network, application, frames, join};
 
 /// Which fault at which write of a key generation; a key generation writes four times, and
 /// once for each dynamic holder.
@@ -46,6 +46,27 @@ async fn s37_a_crash_at_any_write_leaves_a_key_that_all_holders_can_use_or_nobod
                 }
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s37_who_alone_has_the_certificate_and_crashes_with_it_has_the_key_like_all_others() {
+    for fault in faults() {
+        let mut network = Network::start(2, 5).await;
+        let victim = network.key(0).clone();
+        network.links.set_tamper(Box::new(move |frame| {
+            let confirms = frames::round(&frame.bytes).is_some_and(|(_, phase, _)| phase == 2);
+            if confirms && frame.from == victim { Vec::new() } else { frames::as_it_is(frame) }
+        }));
+        network.store(0).plan(fault);
+        let _ = network.generate_key(&network.session("run", &[0, 1]), CurveId::Secp256k1, 1).await;
+        network.restart(0).await;
+        sleep(Duration::from_secs(5)).await;
+        let mut seen = Vec::new();
+        for player in 0..2 {
+            seen.push(network.node(player).list_keys(&application()).await.expect("the store opens"));
+        }
+        assert_eq!(seen[0], seen[1], "{fault:?}");
     }
 }
 

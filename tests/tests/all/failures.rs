@@ -92,6 +92,9 @@ async fn a_caller_that_hangs_up_ends_the_session_everywhere_at_once() {
     assert_eq!(failure.code, ErrorCode::SessionCancelled);
     assert_eq!(failure.players[0].player, PlayerIndex(1));
     assert!(before.elapsed() < Duration::from_secs(2));
+    // Who left and asks again is told whose caller it was, too.
+    let failure = network.node(1).generate_key(&app, key_request(&session)).await.unwrap_err();
+    assert_eq!((failure.code, failure.players[0].player), (ErrorCode::SessionCancelled, PlayerIndex(1)));
 }
 
 #[tokio::test(start_paused = true)]

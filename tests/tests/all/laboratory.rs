@@ -1,12 +1,13 @@
 //! The simulator: a sample of its schedules, and that it sees what it is for.
 
 use std::collections::BTreeSet;
-use std::thread;
+use std::path::Path;
+use std::{fs, thread};
 
-use tsm_sim::{Fault, LIFE, Scenario, Summary, Workload, replay, run};
+use tsm_sim::{Fault, Invariant, LIFE, Scenario, Summary, Workload, replay, run};
 
-/// As many as a test without optimisation may cost; `tsm sim` runs any number.
-const SAMPLE: u64 = 200;
+/// A minute of processor time without optimisation; `tsm sim` runs any number.
+const SAMPLE: u64 = 2_000;
 
 fn scenario(workload: Workload) -> Scenario {
     Scenario { nodes: 3, workload, faults: workload.faults() }
@@ -55,6 +56,34 @@ fn the_same_seed_gives_the_same_timeline_byte_for_byte() {
             assert_ne!(one.timeline, replay(&scenario(workload), seed + 1).timeline);
         }
     }
+}
+
+/// What `scripts/planted` plants, all of which takes it many builds: that it still can is seen here.
+#[test]
+fn every_invariant_has_a_planted_bug_that_fits_the_source() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut tripped = BTreeSet::new();
+    for file in fs::read_dir(root.join("crates/tsm-sim/planted")).unwrap() {
+        let (name, patch) = {
+            let file = file.unwrap().path();
+            (file.display().to_string(), fs::read_to_string(file).unwrap())
+        };
+        let invariant = patch.lines().find_map(|line| line.strip_prefix("invariant: "));
+        tripped.insert(invariant.unwrap().parse::<usize>().unwrap());
+        assert!(patch.contains("\nsim: --"), "{name}");
+        let mut source = String::new();
+        for part in patch.split("\n--- a/").skip(1) {
+            let (path, changes) = part.split_once('\n').unwrap();
+            source = fs::read_to_string(root.join(path)).unwrap();
+            for change in changes.split("\n@@ ").skip(1) {
+                let lines = change.lines().skip(1);
+                let before = lines.filter_map(|line| line.strip_prefix([' ', '-'])).collect::<Vec<_>>();
+                assert!(source.contains(&before.join("\n")), "{name} does not fit {path}: {before:#?}");
+            }
+        }
+        assert!(!source.is_empty(), "{name} changes nothing");
+    }
+    assert_eq!(tripped, Invariant::ALL.map(Invariant::number).into());
 }
 
 #[test]

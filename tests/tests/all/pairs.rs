@@ -1,29 +1,13 @@
 //! The state that two processes share: set up once, renewed without disturbing anybody.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tsm_crypto::CurveId;
 use tsm_node::{Settings, TenantLimits};
+use tsm_tests::frames::{self, as_it_is, watch_set_ups};
 use tsm_tests::{Network, join};
-use tsm_transport::memory::Delivery;
 use tsm_types::{ErrorCode, PlayerIndex};
-
-/// Counts invitations to set-ups: opening frames whose session's operation is the third.
-fn count_set_ups(network: &Network) -> Arc<AtomicUsize> {
-    let counter = Arc::new(AtomicUsize::new(0));
-    let seen = counter.clone();
-    network.links.set_tamper(Box::new(move |frame| {
-        // Variant 0 is an opening; set-ups name their sessions "pair-…".
-        if frame.bytes.first() == Some(&0) && frame.bytes[5..].starts_with(b"pair-") {
-            seen.fetch_add(1, Ordering::Relaxed);
-        }
-        vec![Delivery::at_once(frame.bytes.clone())]
-    }));
-    counter
-}
 
 /// Both sides open each set-up once.
 const OPENINGS: usize = 2;
@@ -31,7 +15,7 @@ const OPENINGS: usize = 2;
 #[tokio::test(start_paused = true)]
 async fn one_set_up_serves_all_sessions_and_keys_of_two_processes() {
     let network = Network::start(2, 1).await;
-    let set_ups = count_set_ups(&network);
+    let set_ups = watch_set_ups(&network.links, as_it_is);
     for curve in [CurveId::Secp256k1, CurveId::P256] {
         let key = network.make_key(curve, 1).await;
         for run in 0..5 {
@@ -39,14 +23,14 @@ async fn one_set_up_serves_all_sessions_and_keys_of_two_processes() {
             join(&[7; 32], &network.sign(&session, &key.key_id, &[7; 32]).await);
         }
     }
-    assert_eq!(set_ups.load(Ordering::Relaxed), OPENINGS);
+    assert_eq!(set_ups.lock().unwrap().len(), OPENINGS);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_hourly_renewal_disturbs_no_session() {
     let network = Network::start(2, 1).await;
     let key = network.make_key(CurveId::Secp256k1, 1).await;
-    let set_ups = count_set_ups(&network);
+    let set_ups = watch_set_ups(&network.links, as_it_is);
     for minute in 0..150 {
         // The callers are not quite at the same time, in turn.
         let session = network.session(&format!("sign-{minute}"), &[0, 1]);
@@ -66,7 +50,7 @@ async fn an_hourly_renewal_disturbs_no_session() {
         join(&[7; 32], &answers.await);
         sleep(Duration::from_secs(if (58..64).contains(&(minute % 60)) { 7 } else { 55 })).await;
     }
-    let set_ups = set_ups.load(Ordering::Relaxed) / OPENINGS;
+    let set_ups = set_ups.lock().unwrap().len() / OPENINGS;
     assert!((2..=3).contains(&set_ups), "{set_ups} set-ups in two hours");
 }
 
@@ -119,7 +103,7 @@ async fn a_link_that_blinks_in_the_middle_costs_no_set_up() {
     let network = Network::start(2, 7).await;
     let key = network.make_key(CurveId::Secp256k1, 1).await.key_id;
     sign_three(&network, &key, "before").await;
-    let set_ups = count_set_ups(&network);
+    let set_ups = watch_set_ups(&network.links, as_it_is);
     for round in 0..5 {
         network.links.disconnect(network.key(0));
         sleep(Duration::from_secs(1)).await;
@@ -133,7 +117,24 @@ async fn a_link_that_blinks_in_the_middle_costs_no_set_up() {
         let name = format!("run-{round}");
         tokio::join!(sign_three(&network, &key, &name), blink);
     }
-    assert_eq!(set_ups.load(Ordering::Relaxed), 0);
+    assert_eq!(set_ups.lock().unwrap().len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_up_whose_last_word_is_lost_at_either_end_costs_no_session() {
+    for from in [0, 1] {
+        let network = Network::start(2, 11).await;
+        let key = network.make_key(CurveId::Secp256k1, 1).await.key_id;
+        let deaf = network.key(1 - from).clone();
+        let set_ups = watch_set_ups(&network.links, move |frame| {
+            // The second protocol of a set-up is the word that the first one worked.
+            let word = frames::round(&frame.bytes).is_some_and(|(_, phase, _)| phase == 2);
+            if word && frame.to == deaf { Vec::new() } else { as_it_is(frame) }
+        });
+        sign_three(&network, &key, "first").await;
+        sign_three(&network, &key, "then").await;
+        assert_eq!(set_ups.lock().unwrap().len(), OPENINGS, "the word of player {from} is lost");
+    }
 }
 
 #[tokio::test(start_paused = true)]

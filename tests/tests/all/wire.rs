@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tsm_crypto::{CurveId, ecdsa};
 use tsm_tests::{Answers, Network, frames, join};
 use tsm_transport::memory::{Delivery, Frame};
@@ -217,6 +217,55 @@ async fn s37_a_certificate_that_comes_before_the_last_message_is_no_fault() {
     }));
     let answers = network.generate_key(&network.session("run", &[0, 1]), CurveId::Secp256k1, 1).await;
     assert!(answers.values().all(Result::is_ok), "{answers:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn s37_a_certificate_that_a_new_link_brings_before_the_last_message_is_no_fault() {
+    let network = Network::start(2, 8).await;
+    let (from, to) = (network.key(1).clone(), network.key(0).clone());
+    network.links.set_tamper(Box::new(move |frame| {
+        let confirms = frames::round(&frame.bytes).is_some_and(|(_, phase, _)| phase == 2);
+        let late = confirms && frame.from == from && frame.to == to;
+        // Before the session asks for the certificate itself.
+        let after = if late { Duration::from_millis(1_000) } else { Duration::ZERO };
+        vec![Delivery { after, bytes: frame.bytes.clone() }]
+    }));
+    let session = network.session("run", &[0, 1]);
+    let blink = async {
+        sleep(Duration::from_millis(500)).await;
+        network.links.disconnect(network.key(0));
+        network.links.reconnect(network.key(0));
+        sleep(Duration::from_millis(500)).await;
+        network.node(0).list_keys(&tsm_tests::application()).await.unwrap()
+    };
+    let begun = Instant::now();
+    let answers = async { (network.generate_key(&session, CurveId::Secp256k1, 1).await, begun.elapsed()) };
+    let ((answers, took), active) = tokio::join!(answers, blink);
+    assert_eq!(active.len(), 1, "the certificate came first");
+    assert!(took >= Duration::from_millis(1_500) && took < Duration::from_millis(2_000), "{took:?}");
+    assert!(answers.values().all(Result::is_ok), "{answers:?}");
+}
+
+/// Links keep the order, and a hostile broker need not.
+#[tokio::test(start_paused = true)]
+async fn an_opening_and_a_last_message_that_are_overtaken_cost_no_session() {
+    let network = Network::start(2, 8).await;
+    let key = network.make_key(CurveId::Secp256k1, 1).await.key_id;
+    join(&[7; 32], &network.sign(&network.session("first", &[0, 1]), &key, &[7; 32]).await);
+    let from = network.key(0).clone();
+    network.links.set_tamper(Box::new(move |frame| {
+        let last = frames::round(&frame.bytes).is_some_and(|(_, _, round)| round == 2);
+        let late = match frame.from == from {
+            // When it comes, player 0 has its result.
+            false if frames::opened(&frame.bytes).is_some() => 100,
+            true if last => 300,
+            _ => 0,
+        };
+        vec![Delivery { after: Duration::from_millis(late), bytes: frame.bytes.clone() }]
+    }));
+    let begun = Instant::now();
+    join(&[7; 32], &network.sign(&network.session("second", &[0, 1]), &key, &[7; 32]).await);
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
 }
 
 async fn seen_keys(network: &Network) -> Vec<Vec<tsm_types::KeyId>> {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use clap::{Args, ValueEnum};
 use serde_json::json;
-use tsm_sim::{Fault, Report, Scenario, Summary, Workload};
+use tsm_sim::{Fault, Report, Scenario, Summary, Violation, Workload};
 
 use super::runtime;
 use crate::error::CommandError;
@@ -94,7 +94,7 @@ impl Sim {
         let chart = self.chart(&report)?;
         let shown = json!({
             "seed": report.seed,
-            "violations": report.violations,
+            "violations": violations(&report),
             "timeline": report.timeline.text().lines().collect::<Vec<_>>(),
             "chart": chart,
         });
@@ -194,9 +194,17 @@ fn table(summary: &Summary, scenario: &Scenario) -> String {
     }
     let _ = write!(text, "\nschedules in which something did not hold: {}", summary.failures.len());
     for report in &summary.failures {
-        let _ = write!(text, "\n  seed {}: {}", report.seed, report.violations.join("; "));
+        for violation in &report.violations {
+            let _ = write!(text, "\n  seed {}: {violation}", report.seed);
+        }
     }
     text
+}
+
+fn violations(report: &Report) -> Vec<serde_json::Value> {
+    let shown =
+        |violation: &Violation| json!({ "invariant": violation.invariant.number(), "what": violation.what });
+    report.violations.iter().map(shown).collect()
 }
 
 fn as_json(summary: &Summary, scenario: &Scenario) -> serde_json::Value {
@@ -204,7 +212,7 @@ fn as_json(summary: &Summary, scenario: &Scenario) -> serde_json::Value {
         scenario.faults.iter().map(|fault| (fault.name().to_owned(), summary.fired.of(*fault).into()));
     let failures = summary.failures.iter();
     let failures: Vec<_> =
-        failures.map(|report| json!({ "seed": report.seed, "violations": report.violations })).collect();
+        failures.map(|report| json!({ "seed": report.seed, "violations": violations(report) })).collect();
     json!({
         "nodes": scenario.nodes,
         "workload": scenario.workload.name(),
