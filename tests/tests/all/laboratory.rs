@@ -6,7 +6,7 @@ use std::{fs, thread};
 
 use tsm_sim::{Fault, Invariant, LIFE, Scenario, Summary, Workload, replay, run};
 
-/// A minute of processor time without optimisation; `tsm sim` runs any number.
+/// Some two and a half minutes of processor time without optimisation; `tsm sim` runs any number.
 const SAMPLE: u64 = 2_000;
 
 fn scenario(workload: Workload) -> Scenario {
