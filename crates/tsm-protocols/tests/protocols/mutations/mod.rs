@@ -241,9 +241,13 @@ impl Attempt<'_> {
     }
 
     fn expected_of_victim(&self, player: PlayerIndex, decodes: bool) -> Expected {
+        if matches!(self.case.what, What::Whole(Whole::Lost)) {
+            return Expected::Waits;
+        }
+        if !decodes {
+            return Expected::Names(Class::Malformed, "");
+        }
         let wrong = match self.case.what {
-            What::Whole(Whole::Lost) => return Expected::Waits,
-            _ if !decodes => return Expected::Names(Class::Malformed, ""),
             What::Element(field, _) => field.wrong,
             What::Whole(_) => self.case.message.replayed,
         };
@@ -264,12 +268,14 @@ impl Attempt<'_> {
     fn expected_of_bystander(&self, hit: &BTreeMap<PlayerIndex, bool>, messages: &[Message]) -> Expected {
         let What::Element(field, _) = self.case.what else { panic!("a whole message goes to everybody") };
         let (victim, decodes) = hit.first_key_value().unwrap();
-        match field.wrong {
-            Wrong::Echoed(_) if *decodes => Expected::OneOf([self.cheat, *victim]),
-            Wrong::Spoiled if *decodes => Expected::Finishes,
+        let is_last = messages.iter().all(|message| message.round <= self.case.message.round);
+        if *decodes && matches!(field.wrong, Wrong::Echoed(_)) {
+            Expected::OneOf([self.cheat, *victim])
+        } else if is_last || (*decodes && field.wrong == Wrong::Spoiled) {
+            Expected::Finishes
+        } else {
             // The victim's run ends, and with it what it would have sent after this message.
-            _ if messages.iter().any(|message| message.round > self.case.message.round) => Expected::Waits,
-            _ => Expected::Finishes,
+            Expected::Waits
         }
     }
 
