@@ -52,9 +52,9 @@ pub const PARTIAL_VERSION: u8 = 1;
 pub enum JoinError {
     /// No partial signature was given, or one is not readable.
     Malformed,
-    /// This signer's part belongs to another session, presignature, key, digest or signer set than
-    /// the first.
-    Foreign(u16),
+    /// The parts that say that they are of these two signers belong to different sessions, presignatures,
+    /// keys, digests or signer sets. Which of them is the wrong one, the parts alone do not tell.
+    Foreign(u16, u16),
     /// Two parts of this signer were given.
     Twice(u16),
     /// The parts of these signers are missing.
@@ -69,12 +69,11 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             JoinError::Malformed => f.write_str("a partial signature is missing or not readable"),
-            JoinError::Foreign(signer) => {
-                write!(
-                    f,
-                    "the partial signature of player {signer} belongs to another session or presignature, key, signer set or digest"
-                )
-            }
+            JoinError::Foreign(one, other) => write!(
+                f,
+                "the partial signatures of players {one} and {other} belong to different sessions or presignatures, \
+                 keys, signer sets or digests: one of the two is wrong"
+            ),
             JoinError::Twice(signer) => write!(f, "two partial signatures of player {signer} were given"),
             JoinError::Missing(signers) => {
                 write!(f, "the partial signatures of players {signers:?} are missing")
@@ -141,14 +140,15 @@ fn join_on<C: Curve>(
 ) -> Result<Signature, JoinError> {
     let mut missing = common.signers.clone();
     for (place, partial) in partials.iter().enumerate() {
-        if partial.version != PARTIAL_VERSION {
+        // Of whom it says that it is must be among those whom it says that they sign.
+        if partial.version != PARTIAL_VERSION || !partial.common.signers.contains(&partial.signer) {
             return Err(JoinError::Malformed);
-        }
-        if partial.common != *common || !common.signers.contains(&partial.signer) {
-            return Err(JoinError::Foreign(partial.signer));
         }
         if partials.iter().take(place).any(|earlier| earlier.signer == partial.signer) {
             return Err(JoinError::Twice(partial.signer));
+        }
+        if partial.common != *common {
+            return Err(JoinError::Foreign(partials[0].signer, partial.signer));
         }
         missing.retain(|signer| *signer != partial.signer);
     }

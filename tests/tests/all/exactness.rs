@@ -87,7 +87,7 @@ async fn s112_partial_signatures_are_joined_of_exactly_the_signers() {
     let twice = [&all[..], &all[2..]].concat();
     assert_eq!(ecdsa::join(&[7; 32], &twice), Err(ecdsa::JoinError::Twice(2)));
     let one_more = [&two[..], &all[2..]].concat();
-    assert_eq!(ecdsa::join(&[7; 32], &one_more), Err(ecdsa::JoinError::Foreign(2)));
+    assert_eq!(ecdsa::join(&[7; 32], &one_more), Err(ecdsa::JoinError::Foreign(0, 2)));
 }
 
 #[test]

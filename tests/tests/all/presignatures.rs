@@ -211,7 +211,7 @@ async fn s60_nodes_that_are_asked_for_different_digests_make_no_signature() {
     let parts: Vec<PartialSignature> =
         [one, two].iter().map(|part| borsh::from_slice(&part.partial_signature).unwrap()).collect();
     for digest in [[1; 32], [2; 32]] {
-        assert_eq!(ecdsa::join(&digest, &parts).err(), Some(ecdsa::JoinError::Foreign(1)));
+        assert_eq!(ecdsa::join(&digest, &parts).err(), Some(ecdsa::JoinError::Foreign(0, 1)));
     }
     // Neither node can be asked for the other's digest any more.
     for (player, digest) in [(0, [2; 32]), (1, [1; 32])] {

@@ -387,7 +387,7 @@ fn s60_signers_that_are_given_different_digests_make_nothing_that_joins() {
     assert_ne!(parts[0].common.r_point, parts[1].common.r_point);
     for digest in [1, 10] {
         let digest = digest_bytes(digest);
-        assert_eq!(join(&digest, &parts).err(), Some(JoinError::Foreign(9)));
+        assert_eq!(join(&digest, &parts).err(), Some(JoinError::Foreign(0, 9)));
         // Nor when somebody makes them look alike.
         for common in [0, 1] {
             let mut forced = parts.clone();
@@ -408,11 +408,11 @@ fn s60_parts_of_different_presignatures_or_of_an_ordinary_signature_do_not_join(
     let mut parts = each(made).map(|presignatures| use_all(presignatures, &digest, None));
     let (one, two) = (parts.next().unwrap(), parts.next().unwrap());
     let mixed = [one[&p(0)].clone(), two[&p(9)].clone()];
-    assert_eq!(join(digest.as_bytes(), &mixed).err(), Some(JoinError::Foreign(9)));
+    assert_eq!(join(digest.as_bytes(), &mixed).err(), Some(JoinError::Foreign(0, 9)));
     let session = sign_session("sign", &SHARES, &digest, &[0, 9]);
     let ordinary = all(run_sign(&session, &SHARES, &PAIRS, SEED, honest));
     let mixed = [one[&p(0)].clone(), ordinary[&p(9)].clone()];
-    assert_eq!(join(digest.as_bytes(), &mixed).err(), Some(JoinError::Foreign(9)));
+    assert_eq!(join(digest.as_bytes(), &mixed).err(), Some(JoinError::Foreign(0, 9)));
 }
 
 #[test]

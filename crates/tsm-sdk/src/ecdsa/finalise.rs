@@ -72,8 +72,8 @@ fn join(digest: &[u8], partials: &[PartialSignature]) -> Result<Signature, Failu
     ecdsa::join(digest, partials).map_err(|error| {
         let (code, players, note) = match &error {
             JoinError::Malformed | JoinError::OtherDigest => (ErrorCode::PartialsInvalid, vec![], ""),
-            JoinError::Foreign(signer) => {
-                (ErrorCode::PartialsInvalid, vec![*signer], "belongs to something else")
+            JoinError::Foreign(one, other) => {
+                (ErrorCode::PartialsInvalid, vec![*one, *other], "does not belong to the other's part")
             }
             JoinError::Twice(signer) => (ErrorCode::PartialsInvalid, vec![*signer], "given twice"),
             JoinError::Missing(signers) => (ErrorCode::PartialsInvalid, signers.clone(), "missing"),
@@ -144,7 +144,9 @@ mod tests {
         refused(&encoded(&[zero.clone(), four.clone(), four.clone()]), PartialsInvalid, &[4]);
         let mut other_session = four.clone();
         other_session.common.session = [9; 32];
-        refused(&encoded(&[zero.clone(), other_session]), PartialsInvalid, &[4]);
+        // Either of the two may be the wrong one, whichever comes first.
+        refused(&encoded(&[zero.clone(), other_session.clone()]), PartialsInvalid, &[0, 4]);
+        refused(&encoded(&[other_session, zero.clone()]), PartialsInvalid, &[4, 0]);
         let mut wrong = four.clone();
         *wrong.w.last_mut().unwrap() = 1;
         refused(&encoded(&[zero, wrong]), SignatureInvalid, &[]);
