@@ -131,9 +131,14 @@ async fn an_idle_node_takes_little_memory() {
     let begun = Instant::now();
     network.node_mut(1).start().await;
     let start = begun.elapsed();
-    sleep(Duration::from_secs(1)).await;
-    let kib = resident_kib(network.node(1).pid());
-    println!("a node starts in {start:?}, Argon2id included, and takes {kib} KiB when idle");
+    // The 64 MiB in which the password was stretched are given back within some ten seconds.
+    let mut kib = resident_kib(network.node(1).pid());
+    while kib >= IDLE_KIB && begun.elapsed() < Duration::from_secs(40) {
+        sleep(Duration::from_millis(500)).await;
+        kib = resident_kib(network.node(1).pid());
+    }
+    let after = begun.elapsed();
+    println!("a node starts in {start:?}, Argon2id included, and takes {kib} KiB when idle, {after:?} later");
     assert!(kib < IDLE_KIB, "{kib} KiB");
 }
 
