@@ -135,7 +135,7 @@ fn s23_lists_are_zipped_only_where_their_lengths_are_fixed() {
                 "PerPeer::zip; lists were counted by C12",
             ),
             ("crates/tsm-crypto/src/curve.rs", 1, "points and the encodings just made of them, one for each"),
-            ("crates/tsm-crypto/src/fixed_base.rs", 4, fixed),
+            ("crates/tsm-crypto/src/fixed_base.rs", 5, fixed),
             ("crates/tsm-crypto/src/ot/base.rs", 9, fixed),
             ("crates/tsm-crypto/src/ot/batch.rs", 1, "the count fixes the lengths in decoding"),
             ("crates/tsm-crypto/src/ot/bits.rs", 1, fixed),
@@ -259,7 +259,11 @@ fn s108_variable_time_functions_see_public_values_only() {
         "a variable-time call",
         uses,
         &[
-            ("crates/tsm-crypto/src/curve.rs", 1, "the one definition of lincomb_vartime"),
+            (
+                "crates/tsm-crypto/src/curve.rs",
+                2,
+                "the definitions of lincomb_vartime and mul_generator_vartime",
+            ),
             (
                 "crates/tsm-crypto/src/dlog.rs",
                 1,
@@ -289,6 +293,11 @@ fn s108_variable_time_functions_see_public_values_only() {
                 "commitments to coefficients, and a share number: both public",
             ),
             ("crates/tsm-protocols/src/polynomial.rs", 1, "the same evaluation, in the exponent"),
+            (
+                "crates/tsm-protocols/src/ecdsa/presign/online.rs",
+                1,
+                "δ, a hash of what all signers and callers know",
+            ),
         ],
     );
 }

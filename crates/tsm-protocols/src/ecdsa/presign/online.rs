@@ -127,7 +127,7 @@ impl PublicPart {
                 let epsilon = C::decode_scalar(tweak).ok_or(UseRefusal::Tweak)?;
                 let key = C::decode_point(&certificate.public_key).ok_or(UseRefusal::Tweak)?;
                 // C14: X' is a point.
-                let derived = key + C::mul_generator_vartime(&epsilon);
+                let derived = key + C::mul_generator(&epsilon);
                 if bool::from(derived.is_identity()) {
                     return Err(UseRefusal::Tweak);
                 }
