@@ -68,6 +68,12 @@ async fn connect(
     let connector = shared.tls.connector(peer, ALPN);
     let stream =
         connector.connect(server_name(), pipe).await.map_err(|error| match WrongKey::in_error(&error) {
+            // An inbox bears the name of its player's key: if another key answers, the broker led astray. The
+            // next attempt may find the player, so that no session ends by it.
+            Some(wrong) if matches!(address.place, Place::Broker) => DialProblem::Other(format!(
+                "the message broker led to a node with the public key {} in place of {}",
+                wrong.presented, wrong.expected
+            )),
             Some(wrong) => DialProblem::WrongKey(wrong),
             None => DialProblem::Other(format!("{address} answered, but no secure link came about: {error}")),
         })?;

@@ -309,7 +309,7 @@ async fn s96_what_passes_a_broker_shows_neither_frames_nor_keys_nor_processes() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn s98_a_broker_that_leads_to_another_player_is_found_out() {
+async fn s98_a_broker_that_leads_to_another_player_is_found_out_and_the_player_is_still_dialled() {
     let broker = MemoryBroker::new();
     let [a, b, other] = [1, 2, 3].map(|seed| by_broker(&broker, seed));
     let inboxes = [&b, &other].map(|node| Inbox::Player(node.key.fingerprint()));
@@ -320,9 +320,15 @@ async fn s98_a_broker_that_leads_to_another_player_is_found_out() {
         vec![Delivery::at_once(post)]
     }));
     let _expects = a.links.expect(&b.key, Route::Dial(Address::broker()));
-    let wrong = PeerStatus::WrongKey { expected: b.key.fingerprint(), presented: other.key.fingerprint() };
-    eventually("the wrong key is told", || a.links.status(&b.key) == wrong).await;
+    let led_astray = |status| {
+        let PeerStatus::Dialling { last_error: Some(error) } = status else { return false };
+        error.contains("the message broker led to") && error.contains(&other.key.fingerprint().to_string())
+    };
+    eventually("who led astray is told", || led_astray(a.links.status(&b.key))).await;
     assert_eq!(other.links.strangers(), []);
+    broker.set_hand(Box::new(|post| vec![Delivery::at_once(post)]));
+    let _expected = b.links.expect(&a.key, Route::Wait);
+    eventually("the player itself", || matches!(a.links.status(&b.key), PeerStatus::Up { .. })).await;
 }
 
 /// An `open` of `docs/links.md`.
