@@ -204,17 +204,22 @@ async fn s37_a_lost_last_message_of_a_key_generation_costs_seconds_and_no_key() 
     join(&[7; 32], &network.sign(&network.session("sign", &[0, 1]), key, &[7; 32]).await);
 }
 
-#[tokio::test(start_paused = true)]
-async fn s37_a_certificate_that_comes_before_the_last_message_is_no_fault() {
-    let network = Network::start(2, 8).await;
+/// Player 1's confirmation of a key reaches player 0 late.
+fn confirmation_comes_after(network: &Network, after: Duration) {
     let (from, to) = (network.key(1).clone(), network.key(0).clone());
     network.links.set_tamper(Box::new(move |frame| {
         let confirms = frames::round(&frame.bytes).is_some_and(|(_, phase, _)| phase == 2);
         let late = confirms && frame.from == from && frame.to == to;
-        // Later than what is asked for meanwhile.
-        let after = if late { Duration::from_millis(2_500) } else { Duration::ZERO };
+        let after = if late { after } else { Duration::ZERO };
         vec![Delivery { after, bytes: frame.bytes.clone() }]
     }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn s37_a_certificate_that_comes_before_the_last_message_is_no_fault() {
+    let network = Network::start(2, 8).await;
+    // Later than what is asked for meanwhile.
+    confirmation_comes_after(&network, Duration::from_millis(2_500));
     let answers = network.generate_key(&network.session("run", &[0, 1]), CurveId::Secp256k1, 1).await;
     assert!(answers.values().all(Result::is_ok), "{answers:?}");
 }
@@ -222,14 +227,8 @@ async fn s37_a_certificate_that_comes_before_the_last_message_is_no_fault() {
 #[tokio::test(start_paused = true)]
 async fn s37_a_certificate_that_a_new_link_brings_before_the_last_message_is_no_fault() {
     let network = Network::start(2, 8).await;
-    let (from, to) = (network.key(1).clone(), network.key(0).clone());
-    network.links.set_tamper(Box::new(move |frame| {
-        let confirms = frames::round(&frame.bytes).is_some_and(|(_, phase, _)| phase == 2);
-        let late = confirms && frame.from == from && frame.to == to;
-        // Before the session asks for the certificate itself.
-        let after = if late { Duration::from_millis(1_000) } else { Duration::ZERO };
-        vec![Delivery { after, bytes: frame.bytes.clone() }]
-    }));
+    // Before the session asks for the certificate itself.
+    confirmation_comes_after(&network, Duration::from_millis(1_000));
     let session = network.session("run", &[0, 1]);
     let blink = async {
         sleep(Duration::from_millis(500)).await;

@@ -233,15 +233,21 @@ async fn messages_that_are_each_missed_for_less_than_two_seconds_arrive_in_order
     b.nothing_for(Duration::ZERO).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn s33_s97_what_an_ended_pipe_carried_changes_nothing_when_it_comes_again() {
-    let broker = MemoryBroker::new();
+/// All that passes the broker from now on.
+fn record(broker: &MemoryBroker) -> Arc<Mutex<Vec<Post>>> {
     let recorded = Arc::new(Mutex::new(Vec::new()));
     let record = recorded.clone();
     broker.set_hand(Box::new(move |post| {
         record.lock().unwrap().push(post.clone());
         vec![Delivery::at_once(post)]
     }));
+    recorded
+}
+
+#[tokio::test(start_paused = true)]
+async fn s33_s97_what_an_ended_pipe_carried_changes_nothing_when_it_comes_again() {
+    let broker = MemoryBroker::new();
+    let recorded = record(&broker);
     let [mut a, mut b, _] = run(&broker).await;
     let recorded = std::mem::take(&mut *recorded.lock().unwrap());
     broker.go_away();
@@ -271,12 +277,7 @@ async fn s33_s97_what_an_ended_pipe_carried_changes_nothing_when_it_comes_again(
 #[tokio::test(start_paused = true)]
 async fn s33_a_whole_conversation_replayed_changes_nothing() {
     let broker = MemoryBroker::new();
-    let recorded = Arc::new(Mutex::new(Vec::new()));
-    let record = recorded.clone();
-    broker.set_hand(Box::new(move |post| {
-        record.lock().unwrap().push(post.clone());
-        vec![Delivery::at_once(post)]
-    }));
+    let recorded = record(&broker);
     let [mut a, mut b, _] = run(&broker).await;
     let recorded = recorded.lock().unwrap().clone();
     for post in recorded {
