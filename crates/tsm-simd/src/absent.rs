@@ -1,4 +1,4 @@
-//! Other processors: the type is there and has no value.
+//! Other processors: the types are there and have no values.
 
 use std::convert::Infallible;
 
@@ -38,11 +38,22 @@ impl Ifma {
         match self.0 {}
     }
 
-    pub fn add_shifted_vartime(self, _: &mut [u128; 256], _: u128, _: &[u128; 128]) {
+    pub fn accumulate(self, _: &mut [Sum; 2], _: &RowScalars, _: &Pads) {
         match self.0 {}
     }
+}
 
-    pub fn accumulate(self, _: &mut [Sum; 2], _: &RowScalars, _: &Pads) {
+/// The processor multiplies polynomials over GF(2); this one is not asked.
+#[derive(Clone, Copy)]
+pub struct Clmul(Infallible);
+
+#[expect(missing_docs, reason = "as in x86.rs")]
+impl Clmul {
+    pub fn detect() -> Option<Self> {
+        None
+    }
+
+    pub fn sums_of_products(self, _: &[u128], _: &[[u128; 128]]) -> [u128; 128] {
         match self.0 {}
     }
 }

@@ -4,7 +4,7 @@ use std::arch::x86_64::{
     __m512i, __mmask8, _mm512_add_epi64, _mm512_and_si512, _mm512_andnot_si512, _mm512_madd52hi_epu64,
     _mm512_madd52lo_epu64, _mm512_maskz_mov_epi64, _mm512_or_si512, _mm512_permutex2var_epi64,
     _mm512_set1_epi64, _mm512_setr_epi64, _mm512_setzero_si512, _mm512_shuffle_epi8, _mm512_slli_epi64,
-    _mm512_srai_epi64, _mm512_srli_epi64, _mm512_sub_epi64, _mm512_xor_si512,
+    _mm512_srai_epi64, _mm512_srli_epi64, _mm512_sub_epi64,
 };
 
 use crate::modulus::{CLEARED, FOLDED};
@@ -103,34 +103,6 @@ pub(crate) fn accumulate(sums: &mut [Sum; 2], factors: &RowScalars, pads: &Pads)
         let mut limbs = sum.map(__m512i::from);
         multiply_add(&mut limbs, &factors, &pad.map(__m512i::from));
         *sum = limbs.map(Lanes::from);
-    }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512ifma")]
-pub(crate) fn add_shifted_vartime(product: &mut [u128; 256], challenge: u128, block: &[u128; 128]) {
-    /// Words of 64 bits in as many words of 128.
-    const HALVES: usize = 2;
-    // The block between as many zeros as it has words: a shifted block begins earlier.
-    let mut padded = [0u64; HALVES * 3 * 128];
-    for (halves, word) in padded[HALVES * 128..].chunks_exact_mut(HALVES).zip(block) {
-        halves.copy_from_slice(&[*word as u64, (*word >> 64) as u64]);
-    }
-    let mut starts = [0; 128];
-    let mut count = 0;
-    for shift in (0..128).filter(|shift| (challenge >> shift) & 1 == 1) {
-        starts[count] = HALVES * (128 - shift);
-        count += 1;
-    }
-    for (place, words) in product.as_chunks_mut::<4>().0.iter_mut().enumerate() {
-        let mut sum = zero();
-        for start in &starts[..count] {
-            let shifted = padded[start + ROWS * place..].first_chunk().expect("shifted by 127 words at most");
-            sum = _mm512_xor_si512(sum, Lanes(*shifted).into());
-        }
-        let halves = Lanes::from(sum).0;
-        for (word, halves) in words.iter_mut().zip(halves.as_chunks::<HALVES>().0) {
-            *word ^= u128::from(halves[1]) << 64 | u128::from(halves[0]);
-        }
     }
 }
 

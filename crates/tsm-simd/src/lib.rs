@@ -1,8 +1,9 @@
 //! What the multiplication from OT does with eight rows at once, in AVX-512 registers
-//! (`docs/spec/ot.md` 5.5); and the sum that the extension's check is made of (4.3.4).
+//! (`docs/spec/ot.md` 5.5); and the sums that the extension's check is made of (4.3.4).
 //!
-//! [`Ifma`] is the proof that the processor has the instructions; without it nothing here can be
-//! called. `tsm-crypto` holds the portable path, which gives the same bytes, and decides between them.
+//! [`Ifma`] and [`Clmul`] are the proofs that the processor has the instructions; without them nothing
+//! here can be called. `tsm-crypto` holds the portable path, which gives the same bytes, and decides
+//! between them.
 //!
 //! Eight numbers of one size are held limb by limb: lane j of each [`Lanes`] belongs to number j.
 //! Limbs have 52 bits, which is what the instructions multiply. No step depends on values: there is no
@@ -17,16 +18,18 @@
 mod modulus;
 
 #[cfg(target_arch = "x86_64")]
+mod clmul;
+#[cfg(target_arch = "x86_64")]
 mod ifma;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
-pub use x86::Ifma;
+pub use x86::{Clmul, Ifma};
 
 #[cfg(not(target_arch = "x86_64"))]
 mod absent;
 #[cfg(not(target_arch = "x86_64"))]
-pub use absent::Ifma;
+pub use absent::{Clmul, Ifma};
 
 #[cfg(target_arch = "x86_64")]
 #[cfg(test)]

@@ -4,7 +4,8 @@
 use num_bigint::BigUint;
 
 use crate::{
-    COLUMNS, Ifma, LIMB_BITS, Lanes, Modulus, Pad, PadBlocks, Pads, ROWS, Scalar, row_scalars, split, total,
+    COLUMNS, Clmul, Ifma, LIMB_BITS, Lanes, Modulus, Pad, PadBlocks, Pads, ROWS, Scalar, row_scalars, split,
+    total,
 };
 
 /// Group orders of secp256k1 and P-256.
@@ -250,23 +251,34 @@ fn sums_of_products_have_room_for_the_largest_numbers() {
 }
 
 #[test]
-fn a_product_with_a_challenge_is_the_sum_of_shifted_blocks() {
-    let Some(ifma) = ifma() else { return };
+fn sums_of_products_are_those_of_polynomials_modulo_that_of_the_field() {
+    let Some(clmul) = Clmul::detect() else {
+        eprintln!("this processor has no carry-less multiplication: nothing was tested");
+        return;
+    };
     let mut numbers = Numbers::new(6);
-    let mut word = || u128::from(numbers.word()) << 64 | u128::from(numbers.word());
-    for challenge in [0, 1, 1 << 127, u128::MAX, word(), word()] {
-        let block: [u128; 128] = std::array::from_fn(|_| word());
-        let before: [u128; 256] = std::array::from_fn(|_| word());
-        let mut product = before;
-        ifma.add_shifted_vartime(&mut product, challenge, &block);
-        let mut expected = before;
-        for (shift, word) in
-            (0..128).flat_map(|shift| block.iter().enumerate().map(move |(i, w)| (shift, (i, w))))
-        {
-            if (challenge >> shift) & 1 == 1 {
-                expected[shift + word.0] ^= word.1;
-            }
+    let mut word = || match u128::from(numbers.word()) << 64 | u128::from(numbers.word()) {
+        word if word % 5 == 0 => [0, 1, 1 << 127, 1 << 64, u128::MAX][(word >> 64) as usize % 5],
+        word => word,
+    };
+    for count in 0..6 {
+        let factors: Vec<u128> = (0..count).map(|_| word()).collect();
+        let blocks: Vec<[u128; 128]> = (0..count).map(|_| std::array::from_fn(|_| word())).collect();
+        let sums = clmul.sums_of_products(&factors, &blocks);
+        for (place, sum) in sums.into_iter().enumerate() {
+            let products = factors.iter().zip(&blocks).map(|(factor, block)| product(*factor, block[place]));
+            assert_eq!(sum, products.fold(0, |sum, product| sum ^ product));
         }
-        assert_eq!(product, expected);
     }
+}
+
+/// By long division, on big integers.
+fn product(factor: u128, word: u128) -> u128 {
+    let polynomial = (BigUint::from(1u8) << 128u32) + BigUint::from(0x87u8);
+    let bits = (0..128u64).filter(|bit| (factor >> bit) & 1 == 1);
+    let product = bits.fold(BigUint::ZERO, |sum, bit| sum ^ (BigUint::from(word) << bit));
+    let remainder = (128..256u64)
+        .rev()
+        .fold(product, |rest, bit| if rest.bit(bit) { rest ^ (&polynomial << (bit - 128)) } else { rest });
+    u128::try_from(remainder).expect("below x^128")
 }

@@ -1,11 +1,11 @@
 //! The one place with unsafe code: it asks the processor, and enters functions that are compiled for
-//! what it has. Those are safe code themselves (`ifma.rs`).
+//! what it has. Those are safe code themselves (`clmul.rs`, `ifma.rs`).
 #![allow(unsafe_code)]
 
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::__m512i;
 
-use crate::{Lanes, Modulus, Pad, PadBlocks, Pads, ROWS, RowScalars, Scalar, Sum, ifma};
+use crate::{Lanes, Modulus, Pad, PadBlocks, Pads, ROWS, RowScalars, Scalar, Sum, clmul, ifma};
 
 /// The processor has AVX-512 with the multiplications of 52 bits.
 #[derive(Clone, Copy)]
@@ -66,15 +66,28 @@ impl Ifma {
         enter!(check_values(modulus, coefficients, addend, chosen, pads, out));
     }
 
-    /// For each bit of `challenge` that is 1, adds (in GF(2)) the block to the words of the product from
-    /// that bit's number on. The time depends on the challenge, which must be public.
-    pub fn add_shifted_vartime(self, product: &mut [u128; 256], challenge: u128, block: &[u128; 128]) {
-        enter!(add_shifted_vartime(product, challenge, block));
-    }
-
     /// sums_i += factor · pad_i for the first two columns.
     pub fn accumulate(self, sums: &mut [Sum; 2], factors: &RowScalars, pads: &Pads) {
         enter!(accumulate(sums, factors, pads));
+    }
+}
+
+/// The processor multiplies polynomials over GF(2).
+#[derive(Clone, Copy)]
+pub struct Clmul(());
+
+impl Clmul {
+    /// `None` where it does not. It is asked once per process.
+    pub fn detect() -> Option<Self> {
+        is_x86_feature_detected!("pclmulqdq").then_some(Clmul(()))
+    }
+
+    /// For each of 128 places the sum over all blocks of factor · word, in GF(2^128): bit i of a word is
+    /// the coefficient of x^i, and x^128 is x^7 + x^2 + x + 1.
+    pub fn sums_of_products(self, factors: &[u128], blocks: &[[u128; 128]]) -> [u128; 128] {
+        // SAFETY: a `Clmul` exists only where the processor has the feature that the function is compiled
+        // for.
+        unsafe { clmul::sums_of_products(factors, blocks) }
     }
 }
 

@@ -82,15 +82,15 @@ pub(super) fn receive_with<C: Curve>(
     shape.clear_padding(choices.expose_mut());
     let binding = Binding::new(pair.id(), context, nonce);
     let start = binding.prg_start::<C>();
-    let (corrections, mut rows) = columns::receive(shape, &pair.receiver().leaves, start, choices.expose());
-    rows.transpose();
+    let (corrections, mut matrix) = columns::receive(shape, &pair.receiver().leaves, start, choices.expose());
     // Step 4.3.4, once.
-    let (folded_choices, folded_columns) = binding.folds::<C>(&corrections, choices.expose(), &rows);
+    let (folded_choices, folded_columns) = binding.folds::<C>(&corrections, choices.expose(), &matrix);
+    matrix.transpose();
     let message =
         BatchMessage { count, nonce, corrections, folded_choices, folded_columns, curve: PhantomData };
     let parts = choices.expose()[..shape.check_block()]
         .chunks_exact(shape.blocks_of_part())
-        .zip(parts_of(shape, &rows))
+        .zip(parts_of(shape, &matrix))
         .map(|(chosen, rows)| ReceiverExtension::part(binding.clone(), chosen, rows))
         .collect();
     (parts, message)
@@ -111,12 +111,12 @@ pub fn check<C: Curve>(
     let delta = *judged.sender.delta.expose();
     let shape = Shape::new::<C>(message.count.into());
     let start = binding.prg_start::<C>();
-    let mut rows = columns::send(shape, delta, &judged.sender.leaves, start, &message.corrections);
-    rows.transpose();
+    let mut matrix = columns::send(shape, delta, &judged.sender.leaves, start, &message.corrections);
     let folds = (message.folded_choices, &*message.folded_columns);
-    binding.check::<C>(delta, &message.corrections, folds, &rows)?;
+    binding.check::<C>(delta, &message.corrections, folds, &matrix)?;
+    matrix.transpose();
     let part = |rows| SenderExtension::part(binding.clone(), delta, rows);
-    Ok(parts_of(shape, &rows).map(part).collect())
+    Ok(parts_of(shape, &matrix).map(part).collect())
 }
 
 /// The rows of each part. The check's are in none of them.

@@ -14,10 +14,10 @@ use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-use super::bits::{BitBlock, BitMatrix};
+use super::bits::{BitBlock, BitMatrix, transpose};
 use super::columns::{self, Shape};
 use super::gadget::choice_bits;
-use super::gf128::{Gf128, fold_vartime_in_challenges};
+use super::gf128::{self, Gf128};
 use super::pair::Judged;
 use super::{CheckFailed, Leaves, PairState, TREE_DEPTH, bit128, mask128};
 use crate::curve::Curve;
@@ -126,14 +126,16 @@ impl<C: Curve> ReceiverExtension<C> {
         let (b, mut message) = Self::new(pair, context, rng);
         message.corrections[tree * Shape::new::<C>(1).column_bytes()] ^= 1;
         let choices = &b.choices.expose()[..=check_block::<C>()];
-        let (folded, mut columns) = b.binding.folds::<C>(&message.corrections, choices, &b.rows);
+        let mut columns = BitMatrix(b.rows.0.clone());
+        columns.transpose();
+        let (folded, mut folds) = b.binding.folds::<C>(&message.corrections, choices, &columns);
         // The one bit is the first of the first block, so that it weighs as much as the first challenge.
         let challenges = b.binding.challenges::<C>(&message.corrections, check_block::<C>());
         let error = challenges.first().expect("every curve has choice bits");
-        for (m, word) in columns.iter_mut().enumerate() {
+        for (m, word) in folds.iter_mut().enumerate() {
             *word ^= mask128(bit128(error.0, m)) & (guess << (tree * TREE_DEPTH));
         }
-        (message.folded_choices, message.folded_columns) = (folded, columns);
+        (message.folded_choices, message.folded_columns) = (folded, folds);
         message
     }
 
@@ -184,10 +186,10 @@ pub(super) fn receive<P: Purpose>(
     let shape = Shape::new::<P>(1);
     shape.clear_padding(choices.expose_mut());
     let start = binding.prg_start::<P>();
-    let (corrections, mut rows) = columns::receive(shape, leaves, start, choices.expose());
-    rows.transpose();
+    let (corrections, mut matrix) = columns::receive(shape, leaves, start, choices.expose());
     let column = &choices.expose()[..=shape.check_block()];
-    let (folded_choices, folded_columns) = binding.folds::<P>(&corrections, column, &rows);
+    let (folded_choices, folded_columns) = binding.folds::<P>(&corrections, column, &matrix);
+    matrix.transpose();
     let message = ExtensionMessage {
         nonce: binding.nonce,
         corrections,
@@ -195,7 +197,7 @@ pub(super) fn receive<P: Purpose>(
         folded_columns,
         purpose: PhantomData,
     };
-    (choices, rows, message)
+    (choices, matrix, message)
 }
 
 /// A's part, steps 4.4.1 and 4.4.2: rows q_j, if the check of the columns passes.
@@ -206,11 +208,11 @@ pub(super) fn send<P: Purpose>(
     message: &ExtensionMessage<P>,
 ) -> Result<BitMatrix, CheckFailed> {
     let start = binding.prg_start::<P>();
-    let mut rows = columns::send(Shape::new::<P>(1), delta, leaves, start, &message.corrections);
-    rows.transpose();
+    let mut matrix = columns::send(Shape::new::<P>(1), delta, leaves, start, &message.corrections);
     let folds = (message.folded_choices, &*message.folded_columns);
-    binding.check::<P>(delta, &message.corrections, folds, &rows)?;
-    Ok(rows)
+    binding.check::<P>(delta, &message.corrections, folds, &matrix)?;
+    matrix.transpose();
+    Ok(matrix)
 }
 
 /// What every hash of an extension is bound to.
@@ -245,12 +247,12 @@ impl Binding {
         u128::from_le_bytes(start)
     }
 
-    /// Step 4.3.4: x̃ and t̃. The last block of `choices` is the check's.
+    /// Step 4.3.4: x̃ and t̃, from the matrix by columns. The last block of `choices` is the check's.
     pub(super) fn folds<P: Purpose>(
         &self,
         corrections: &[u8],
         choices: &[u128],
-        rows: &BitMatrix,
+        columns: &BitMatrix,
     ) -> (u128, Box<BitBlock>) {
         let (check, chosen) = choices.split_last().expect("the check has a block");
         let challenges = self.challenges::<P>(corrections, chosen.len());
@@ -258,7 +260,7 @@ impl Binding {
             .iter()
             .zip(chosen)
             .fold(Gf128(*check), |sum, (challenge, block)| sum.add(challenge.mul(Gf128(*block))));
-        (folded_choices.0, Box::new(fold(&challenges, rows)))
+        (folded_choices.0, Box::new(fold(&challenges, columns)))
     }
 
     /// Checks C2 and N4: R(w_a) = t̃_a + Δ_a·x̃ for all columns a at once.
@@ -267,10 +269,10 @@ impl Binding {
         delta: u128,
         corrections: &[u8],
         (folded_choices, folded_columns): (u128, &BitBlock),
-        rows: &BitMatrix,
+        columns: &BitMatrix,
     ) -> Result<(), CheckFailed> {
-        let challenges = self.challenges::<P>(corrections, rows.0.len() - 1);
-        let folded = fold(&challenges, rows);
+        let challenges = self.challenges::<P>(corrections, columns.0.len() - 1);
+        let folded = fold(&challenges, columns);
         let mut wrong = 0u128;
         for (m, (mine, theirs)) in folded.iter().zip(folded_columns).enumerate() {
             wrong |= mine ^ theirs ^ (mask128(bit128(folded_choices, m)) & delta);
@@ -304,13 +306,15 @@ pub(super) const fn check_block<P: Purpose>() -> usize {
     P::CHOICE_BITS.div_ceil(128)
 }
 
-/// Step 4.3.4: R of all columns, from the matrix by rows.
-pub(super) fn fold(challenges: &[Gf128], rows: &BitMatrix) -> BitBlock {
-    let (masks, blocks) = rows.0.split_last().expect("a matrix has the check's block");
-    let mut folded = fold_vartime_in_challenges(challenges, blocks);
+/// Step 4.3.4: R of all columns, from the matrix by columns; word m of the result holds coefficient m of
+/// each.
+fn fold(challenges: &[Gf128], columns: &BitMatrix) -> BitBlock {
+    let (masks, blocks) = columns.0.split_last().expect("a matrix has the check's block");
+    let mut folded = gf128::fold(challenges, blocks);
     for (sum, mask) in folded.iter_mut().zip(masks) {
         *sum ^= *mask;
     }
+    transpose(&mut folded);
     folded
 }
 

@@ -3,9 +3,10 @@
 //! The field is GF(2)\[x\] / (x^128 + x^7 + x^2 + x + 1); bit i of the word is the coefficient of
 //! x^i. The product has a type, so that no bitwise AND can be mistaken for it.
 
-use tsm_simd::Ifma;
+use tsm_simd::Clmul;
+use zeroize::Zeroizing;
 
-use super::bits::BitBlock;
+use super::bits::{BitBlock, transpose};
 use super::{bit128, mask128};
 
 /// An element of GF(2^128).
@@ -36,23 +37,36 @@ impl Gf128 {
     }
 }
 
-/// Sum over b of χ_b · block_b, for 128 columns at once.
-///
-/// Word i of block b holds coefficient i of the 128 columns' elements, one column per bit; word m of
-/// the result holds coefficient m of the 128 sums. The columns are secret and met by XOR only; the
-/// time depends on the challenges, which are public.
-pub(super) fn fold_vartime_in_challenges(challenges: &[Gf128], blocks: &[BitBlock]) -> BitBlock {
+/// For each of 128 columns the sum over b of χ_b times its part of block b. The columns are secret, the
+/// challenges public.
+pub(super) fn fold(challenges: &[Gf128], blocks: &[BitBlock]) -> BitBlock {
     debug_assert_eq!(challenges.len(), blocks.len());
-    let mut product = match Ifma::detect() {
-        Some(ifma) => {
-            let mut product = [0; 256];
-            for (challenge, block) in challenges.iter().zip(blocks) {
-                ifma.add_shifted_vartime(&mut product, challenge.0, block);
-            }
-            product
+    match Clmul::detect() {
+        Some(clmul) => {
+            let factors: Vec<u128> = challenges.iter().map(|challenge| challenge.0).collect();
+            clmul.sums_of_products(&factors, blocks)
         }
-        None => unreduced_vartime(challenges, blocks),
-    };
+        None => fold_vartime_in_challenges(challenges, blocks),
+    }
+}
+
+/// The same without instructions for it, by rows: word i of a transposed block holds coefficient i of
+/// all columns. Columns are met by XOR only; the time depends on the challenges.
+fn fold_vartime_in_challenges(challenges: &[Gf128], blocks: &[BitBlock]) -> BitBlock {
+    // In halves: the compiler makes wide registers of 64-bit words, but not of 128-bit ones.
+    let mut halves = [[0u64; 2]; 256];
+    for (challenge, block) in challenges.iter().zip(blocks) {
+        let mut rows = Zeroizing::new(*block);
+        transpose(&mut rows);
+        let rows = Zeroizing::new(rows.map(|word| [word as u64, (word >> 64) as u64]));
+        for shift in (0..128).filter(|shift| (challenge.0 >> shift) & 1 == 1) {
+            let sums = halves[shift..shift + 128].as_flattened_mut();
+            for (sum, word) in sums.iter_mut().zip(rows.as_flattened()) {
+                *sum ^= word;
+            }
+        }
+    }
+    let mut product = halves.map(|[low, high]| u128::from(high) << 64 | u128::from(low));
     // x^m = x^(m-128) · (x^7 + x^2 + x + 1), highest first: the new terms are below m.
     for m in (128..256).rev() {
         let high = product[m];
@@ -62,30 +76,14 @@ pub(super) fn fold_vartime_in_challenges(challenges: &[Gf128], blocks: &[BitBloc
     }
     let mut folded = [0; 128];
     folded.copy_from_slice(&product[..128]);
+    transpose(&mut folded);
     folded
-}
-
-/// The sum before its reduction, without wide registers.
-fn unreduced_vartime(challenges: &[Gf128], blocks: &[BitBlock]) -> [u128; 256] {
-    // In halves: the compiler makes wide registers of 64-bit words, but not of 128-bit ones.
-    let mut halves = [[0u64; 2]; 256];
-    for (challenge, block) in challenges.iter().zip(blocks) {
-        let block = block.map(|word| [word as u64, (word >> 64) as u64]);
-        for shift in (0..128).filter(|shift| (challenge.0 >> shift) & 1 == 1) {
-            let sums = halves[shift..shift + 128].as_flattened_mut();
-            for (sum, word) in sums.iter_mut().zip(block.as_flattened()) {
-                *sum ^= word;
-            }
-        }
-    }
-    halves.map(|[low, high]| u128::from(high) << 64 | u128::from(low))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::hedged::test_rng;
-    use crate::ot::bits::transpose;
     use num_bigint::BigUint;
     use rand_core::Rng;
 
@@ -154,18 +152,9 @@ mod tests {
         let mut rng = test_rng(3);
         let challenges: Vec<Gf128> = (0..4).map(|_| random(&mut rng)).collect();
         let columns: Vec<BitBlock> = (0..4).map(|_| std::array::from_fn(|_| random(&mut rng).0)).collect();
-        let mut rows = columns.clone();
-        rows.iter_mut().for_each(transpose);
-        let mut folded = fold_vartime_in_challenges(&challenges, &rows);
+        let folded = fold(&challenges, &columns);
         // By whichever way; both give the same.
-        if let Some(ifma) = Ifma::detect() {
-            let mut product = [0; 256];
-            for (challenge, block) in challenges.iter().zip(&rows) {
-                ifma.add_shifted_vartime(&mut product, challenge.0, block);
-            }
-            assert_eq!(product, unreduced_vartime(&challenges, &rows));
-        }
-        transpose(&mut folded);
+        assert_eq!(folded, fold_vartime_in_challenges(&challenges, &columns));
         for a in 0..128 {
             let sum = (0..4).fold(Gf128(0), |sum, b| sum.add(challenges[b].mul(Gf128(columns[b][a]))));
             assert_eq!(folded[a], sum.0, "column {a}");
