@@ -7,14 +7,18 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use elliptic_curve::group::GroupEncoding;
 use elliptic_curve::ops::Reduce;
+use elliptic_curve::point::AffineCoordinates;
 use elliptic_curve::subtle::{ConditionallySelectable, ConstantTimeEq};
-use elliptic_curve::{CurveArithmetic, Group, PrimeField};
+use elliptic_curve::{BatchNormalize, CurveArithmetic, Group, PrimeField};
 use rand_core::CryptoRng;
 use zeroize::Zeroize;
+
+use crate::fixed_base::{self, FixedBase};
 
 pub use elliptic_curve::Field;
 pub use k256::Secp256k1;
@@ -104,17 +108,20 @@ pub trait Curve: Copy + fmt::Debug + Send + Sync + 'static {
     const SCALAR_BYTES: usize;
     /// Bytes of an encoded point: SEC1 compressed.
     const POINT_BYTES: usize;
+    /// Length of a point in messages: SEC1 uncompressed, since a square root costs more than its bytes.
+    const MESSAGE_POINT_BYTES: usize = 2 * Self::POINT_BYTES - 1;
     /// Whether signatures are normalised to the lower half of s.
     const LOW_S: bool;
 
     /// Reduces [`Self::Wide`] bytes, big endian, modulo q. Constant time.
     fn reduce_wide(wide: &Self::Wide) -> Self::Scalar;
-    /// SEC1 compressed encoding; the identity (which no message may carry) is all zero.
-    fn encode_point(point: &Self::Point) -> Vec<u8>;
-    /// [`encode_point`](Self::encode_point) of several points with one inversion. Constant time.
-    fn encode_points(points: &[Self::Point]) -> Vec<Vec<u8>>;
-    /// Strict decoding: exact length, canonical, on the curve, not the identity.
-    fn decode_point(bytes: &[u8]) -> Option<Self::Point>;
+    /// x and y of points, big endian, with one inversion; both are zero for the identity. Constant time.
+    fn coordinates(points: &[Self::Point]) -> Vec<[Vec<u8>; 2]>;
+    /// Strict decoding: exact lengths, canonical, on the curve.
+    fn from_coordinates(x: &[u8], y: &[u8]) -> Option<Self::Point>;
+    /// Strict decoding of SEC1 compressed, with the point's y: exact length, canonical, on the curve, not
+    /// the identity.
+    fn decompress(bytes: &[u8]) -> Option<(Self::Point, Vec<u8>)>;
     /// Big endian, [`Self::SCALAR_BYTES`] long.
     fn encode_scalar(scalar: &Self::Scalar) -> Vec<u8>;
     /// Strict decoding: exact length and below q.
@@ -139,6 +146,21 @@ pub trait Curve: Copy + fmt::Debug + Send + Sync + 'static {
     fn signature_to_der(r: &Self::Scalar, s: &Self::Scalar) -> Option<Vec<u8>>;
     /// Reads the strict DER form of a signature.
     fn signature_from_der(der: &[u8]) -> Option<(Self::Scalar, Self::Scalar)>;
+
+    /// SEC1 compressed encoding; the identity (which no message may carry) is all zero. Constant time.
+    fn encode_point(point: &Self::Point) -> Vec<u8> {
+        Self::encode_points(std::slice::from_ref(point)).swap_remove(0)
+    }
+
+    /// [`encode_point`](Self::encode_point) of several points with one inversion.
+    fn encode_points(points: &[Self::Point]) -> Vec<Vec<u8>> {
+        Self::coordinates(points).iter().map(|[x, y]| compressed(x, y)).collect()
+    }
+
+    /// Strict decoding of SEC1 compressed, as [`decompress`](Self::decompress).
+    fn decode_point(bytes: &[u8]) -> Option<Self::Point> {
+        Self::decompress(bytes).map(|(point, _)| point)
+    }
 
     /// s·G.
     fn mul_generator(scalar: &Self::Scalar) -> Self::Point {
@@ -225,24 +247,25 @@ macro_rules! rustcrypto_curve {
                 scalar(hi) * scalar(&shift) + scalar(lo)
             }
 
-            fn encode_point(point: &Self::Point) -> Vec<u8> {
-                point.to_bytes().to_vec()
-            }
-
-            fn encode_points(points: &[Self::Point]) -> Vec<Vec<u8>> {
-                use elliptic_curve::BatchNormalize;
+            fn coordinates(points: &[Self::Point]) -> Vec<[Vec<u8>; 2]> {
                 let affine = <Self::Point as BatchNormalize<[Self::Point]>>::batch_normalize(points);
-                affine.iter().map(|point| point.to_bytes().to_vec()).collect()
+                affine.iter().map(|point| [point.x().to_vec(), point.y().to_vec()]).collect()
             }
 
-            fn decode_point(bytes: &[u8]) -> Option<Self::Point> {
-                if bytes.len() != Self::POINT_BYTES || !matches!(bytes.first(), Some(2 | 3)) {
+            fn from_coordinates(x: &[u8], y: &[u8]) -> Option<Self::Point> {
+                let (x, y) = (x.try_into().ok()?, y.try_into().ok()?);
+                let point = <$curve as CurveArithmetic>::AffinePoint::from_coordinates(x, y);
+                Option::<<$curve as CurveArithmetic>::AffinePoint>::from(point).map(Self::Point::from)
+            }
+
+            fn decompress(bytes: &[u8]) -> Option<(Self::Point, Vec<u8>)> {
+                if !matches!(bytes.first(), Some(2 | 3)) {
                     return None;
                 }
-                let mut repr = <Self::Point as GroupEncoding>::Repr::default();
-                repr.copy_from_slice(bytes);
-                let point = Option::<Self::Point>::from(Self::Point::from_bytes(&repr))?;
-                (!bool::from(Group::is_identity(&point))).then_some(point)
+                let repr = bytes.try_into().ok()?;
+                let point = Option::<<$curve as CurveArithmetic>::AffinePoint>::from(GroupEncoding::from_bytes(&repr))?;
+                let y = point.y().to_vec();
+                Some((Self::Point::from(point), y))
             }
 
             fn encode_scalar(scalar: &Self::Scalar) -> Vec<u8> {
@@ -278,11 +301,13 @@ macro_rules! rustcrypto_curve {
 
             $(
                 fn mul_generator(scalar: &Self::Scalar) -> Self::Point {
-                    crate::$fixed_base::mul_generator(scalar)
+                    static TABLE: OnceLock<$fixed_base<$curve, { fixed_base::SECRET }>> = OnceLock::new();
+                    TABLE.get_or_init($fixed_base::new).mul(scalar)
                 }
 
                 fn mul_generator_vartime(scalar: &Self::Scalar) -> Self::Point {
-                    crate::$fixed_base::mul_generator_vartime(scalar)
+                    static TABLE: OnceLock<$fixed_base<$curve, { fixed_base::PUBLIC }>> = OnceLock::new();
+                    TABLE.get_or_init($fixed_base::new).mul_vartime(scalar)
                 }
             )?
 
@@ -330,8 +355,8 @@ macro_rules! rustcrypto_curve {
     };
 }
 
-rustcrypto_curve!(k256, Secp256k1, CurveId::Secp256k1, bits: 256, bytes: 32, wide: 48, half: 24, low_s: true, fixed_base: fixed_base);
-rustcrypto_curve!(p256, P256, CurveId::P256, bits: 256, bytes: 32, wide: 48, half: 24, low_s: false);
+rustcrypto_curve!(k256, Secp256k1, CurveId::Secp256k1, bits: 256, bytes: 32, wide: 48, half: 24, low_s: true, fixed_base: FixedBase);
+rustcrypto_curve!(p256, P256, CurveId::P256, bits: 256, bytes: 32, wide: 48, half: 24, low_s: false, fixed_base: FixedBase);
 rustcrypto_curve!(p384, P384, CurveId::P384, bits: 384, bytes: 48, wide: 64, half: 32, low_s: false);
 rustcrypto_curve!(p521, P521, CurveId::P521, bits: 521, bytes: 66, wide: 82, half: 41, low_s: false);
 
@@ -365,35 +390,38 @@ impl<const N: usize> Zeroize for WideBytes<N> {
 
 /// A point as messages carry it: decoding refuses the identity and anything not canonical.
 ///
-/// It keeps its encoding, because an encoding costs an inversion and is wanted more than once.
+/// It keeps its coordinates, because they cost an inversion and are wanted more than once.
 #[derive(Clone, Copy)]
 pub struct NonIdentityPoint<C: Curve> {
     point: C::Point,
-    /// The first [`Curve::POINT_BYTES`] of these.
+    /// SEC1 compressed: the first [`Curve::POINT_BYTES`] of these.
     encoded: [u8; MAX_POINT_BYTES],
+    /// One byte less.
+    y: [u8; MAX_SCALAR_BYTES],
 }
 
 impl<C: Curve> NonIdentityPoint<C> {
     /// `None` for the identity.
     pub fn new(point: C::Point) -> Option<Self> {
-        Self::with_encoding(point, &C::encode_point(&point))
+        Self::batch(&[point])?.pop()
     }
 
     /// The same for several points, with one inversion. `None` if one is the identity.
     pub fn batch(points: &[C::Point]) -> Option<Vec<Self>> {
-        let encodings = C::encode_points(points);
-        points.iter().zip(&encodings).map(|(point, encoded)| Self::with_encoding(*point, encoded)).collect()
+        let coordinates = C::coordinates(points);
+        points.iter().zip(&coordinates).map(|(point, [x, y])| Self::with_coordinates(*point, x, y)).collect()
     }
 
-    /// Strict decoding, as [`Curve::decode_point`].
+    /// Strict decoding of SEC1 compressed, as [`Curve::decompress`].
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        C::decode_point(bytes).and_then(|point| Self::with_encoding(point, bytes))
+        C::decompress(bytes).and_then(|(point, y)| Self::with_coordinates(point, &bytes[1..], &y))
     }
 
-    fn with_encoding(point: C::Point, bytes: &[u8]) -> Option<Self> {
-        let mut encoded = [0; MAX_POINT_BYTES];
-        encoded[..C::POINT_BYTES].copy_from_slice(bytes);
-        (!bool::from(point.is_identity())).then_some(NonIdentityPoint { point, encoded })
+    fn with_coordinates(point: C::Point, x: &[u8], y: &[u8]) -> Option<Self> {
+        let mut made = NonIdentityPoint { point, encoded: [0; MAX_POINT_BYTES], y: [0; MAX_SCALAR_BYTES] };
+        made.encoded[..C::POINT_BYTES].copy_from_slice(&compressed(x, y));
+        made.y[..y.len()].copy_from_slice(y);
+        (!bool::from(point.is_identity())).then_some(made)
     }
 
     /// The point.
@@ -405,6 +433,15 @@ impl<C: Curve> NonIdentityPoint<C> {
     pub fn encoded(&self) -> &[u8] {
         &self.encoded[..C::POINT_BYTES]
     }
+}
+
+/// SEC1 compressed, and all zero for the identity, which both coordinates zero stand for: no curve of ours
+/// has such a point.
+fn compressed(x: &[u8], y: &[u8]) -> Vec<u8> {
+    let any = x.iter().chain(y).fold(0, |any, byte| any | byte);
+    let odd = y.last().expect("a coordinate has bytes") & 1;
+    let tag = (2 | odd) & any.ct_ne(&0).unwrap_u8().wrapping_neg();
+    [&[tag], x].concat()
 }
 
 impl<C: Curve> PartialEq for NonIdentityPoint<C> {
@@ -422,20 +459,29 @@ impl<C: Curve> fmt::Debug for NonIdentityPoint<C> {
     }
 }
 
+/// SEC1 uncompressed.
 impl<C: Curve> BorshSerialize for NonIdentityPoint<C> {
     fn serialize<W: io::Write>(&self, writer: &mut W) -> io::Result<()> {
-        writer.write_all(self.encoded())
+        let (x, y) = (&self.encoded()[1..], &self.y[..C::POINT_BYTES - 1]);
+        writer.write_all(&[&[UNCOMPRESSED], x, y].concat())
     }
 }
 
 impl<C: Curve> BorshDeserialize for NonIdentityPoint<C> {
     fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
-        let mut buffer = [0u8; MAX_POINT_BYTES];
-        let bytes = &mut buffer[..C::POINT_BYTES];
+        let mut buffer = [0u8; 2 * MAX_POINT_BYTES - 1];
+        let bytes = &mut buffer[..C::MESSAGE_POINT_BYTES];
         reader.read_exact(bytes)?;
-        Self::decode(bytes).ok_or_else(|| invalid("not a point of the curve"))
+        let (x, y) = bytes[1..].split_at(C::POINT_BYTES - 1);
+        C::from_coordinates(x, y)
+            .filter(|_| bytes[0] == UNCOMPRESSED)
+            .and_then(|point| Self::with_coordinates(point, x, y))
+            .ok_or_else(|| invalid("not a point of the curve"))
     }
 }
+
+/// Tag of SEC1.
+const UNCOMPRESSED: u8 = 4;
 
 /// A scalar as messages carry it: decoding refuses values of q and above.
 ///

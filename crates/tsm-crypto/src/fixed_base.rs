@@ -1,169 +1,203 @@
-//! s·G on secp256k1 from a table of affine points: in constant time, and for public s faster.
+//! s·G from tables of affine points, on the curves of 256 bits: in constant time, and for public s
+//! faster.
 //!
-//! `k256` adds 65 points of a projective table and copies that table's 32 KB at every call. Here s has
-//! 52 digits of five bits with a sign, for 52 of `k256`'s cheaper additions of an affine point. They
-//! are its complete formulas: no case is special, neither the digit zero nor equal points.
+//! With t = s + (2^w - 1)/2 · (1 + 2^w + 2^2w + ..) modulo q, and f_i its digits in base 2^w, s·G is the
+//! sum over i of (f_i - (2^w - 1)/2) · 2^(w·i)·G. Each of these factors is an odd half: none is zero, and
+//! of each digit's multiples half are the negatives of the others. So a table holds (1/2), (3/2), ..
+//! times 2^(w·i)·G, and a digit says by its highest bit whether it is the multiple itself, and by the
+//! others which. The crates' additions of an affine point are complete: no case is special.
 
-use std::sync::OnceLock;
+use std::ops::{AddAssign, Neg, SubAssign};
 
-use elliptic_curve::BatchNormalize;
-use elliptic_curve::subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-use k256::{AffinePoint, ProjectivePoint, Scalar};
-use zeroize::Zeroizing;
+use elliptic_curve::group::Group;
+use elliptic_curve::subtle::{Choice, ConditionallySelectable};
+use elliptic_curve::{BatchNormalize, CurveArithmetic, Field, PrimeField};
+use zeroize::{Zeroize, Zeroizing};
 
-/// Bits of a digit, its sign among them.
-const WIDTH: usize = 5;
+/// Multiples of a digit of five bits, of which one is selected by reading all.
+pub(crate) const SECRET: usize = 16;
 
-/// 260 bits: the 256 of a scalar, and room for the last carry.
-const DIGITS: usize = 52;
+/// Multiples of a digit of eight bits, of which one is read.
+pub(crate) const PUBLIC: usize = 128;
 
-/// A digit is from -16 to 15.
-const LARGEST: u8 = 1 << (WIDTH - 1);
+/// Scalars have so many bits, and no more.
+const SCALAR_BITS: usize = 256;
 
-/// 1·B to 16·B, for B = 32^i·G.
-type Multiples = [AffinePoint; LARGEST as usize];
-
-/// scalar·G.
-pub(crate) fn mul_generator(scalar: &Scalar) -> ProjectivePoint {
-    let digits = shifted_digits(scalar);
-    let mut sum = ProjectivePoint::IDENTITY;
-    for (multiples, digit) in table().iter().zip(digits.iter()) {
-        sum += &select(multiples, *digit);
-    }
-    sum
+/// The multiples of each digit, for digits of w bits: 2^(w - 1) = `MULTIPLES`.
+pub(crate) struct FixedBase<C: CurveArithmetic, const MULTIPLES: usize> {
+    /// (2^w - 1)/2 · (1 + 2^w + 2^2w + ..).
+    offset: C::Scalar,
+    digits: Vec<[C::AffinePoint; MULTIPLES]>,
 }
 
-/// scalar·G for a public scalar: reads of each digit's multiples the one that it needs.
-pub(crate) fn mul_generator_vartime(scalar: &Scalar) -> ProjectivePoint {
-    let digits = shifted_digits(scalar);
-    let mut sum = ProjectivePoint::IDENTITY;
-    for (multiples, shifted) in table().iter().zip(digits.iter()) {
-        match shifted.checked_sub(LARGEST) {
-            Some(0) => {}
-            Some(digit) => sum += &multiples[usize::from(digit) - 1],
-            None => sum -= &multiples[usize::from(LARGEST - shifted) - 1],
-        }
-    }
-    sum
-}
+impl<C, const MULTIPLES: usize> FixedBase<C, MULTIPLES>
+where
+    C: CurveArithmetic,
+    C::AffinePoint: ConditionallySelectable,
+    C::ProjectivePoint: BatchNormalize<[C::ProjectivePoint], Output = Vec<C::AffinePoint>>
+        + for<'a> AddAssign<&'a C::AffinePoint>
+        + for<'a> SubAssign<&'a C::AffinePoint>,
+{
+    /// w.
+    const WIDTH: usize = MULTIPLES.ilog2() as usize + 1;
 
-/// Digits plus 16 of a scalar, least significant first: those of the scalar plus 16·(1 + 32 + 32² + ..).
-fn shifted_digits(scalar: &Scalar) -> Zeroizing<[u8; DIGITS]> {
-    let bytes = Zeroizing::new(scalar.to_bytes());
-    let mut limbs = Zeroizing::new([0u64; 5]);
-    for (limb, chunk) in limbs.iter_mut().zip(bytes.rchunks_exact(8)) {
-        *limb = u64::from_be_bytes(chunk.try_into().expect("32 bytes are four times eight"));
-    }
-    let mut carry = 0;
-    for (limb, shift) in limbs.iter_mut().zip(SHIFT) {
-        let wide = u128::from(*limb) + u128::from(shift) + carry;
-        *limb = wide as u64;
-        carry = wide >> 64;
-    }
-    Zeroizing::new(std::array::from_fn(|i| {
-        let (word, bit) = (i * WIDTH / 64, i * WIDTH % 64);
-        let wide = u128::from(limbs[word + 1]) << 64 | u128::from(limbs[word]);
-        (wide >> bit) as u8 % (2 * LARGEST)
-    }))
-}
-
-/// 16·(1 + 32 + 32² + ..): the highest bit of each digit.
-const SHIFT: [u64; 5] = {
-    let mut limbs = [0; 5];
-    let mut digit = 0;
-    while digit < DIGITS {
-        let bit = digit * WIDTH + WIDTH - 1;
-        limbs[bit / 64] |= 1 << (bit % 64);
-        digit += 1;
-    }
-    limbs
-};
-
-/// (shifted - 16)·B: all multiples are read, whatever the digit.
-fn select(multiples: &Multiples, shifted: u8) -> AffinePoint {
-    let negative = Choice::from((shifted / LARGEST) ^ 1);
-    let magnitude =
-        u8::conditional_select(&shifted.wrapping_sub(LARGEST), &LARGEST.wrapping_sub(shifted), negative);
-    let mut point = AffinePoint::IDENTITY;
-    for (number, multiple) in (1..).zip(multiples) {
-        point.conditional_assign(multiple, magnitude.ct_eq(&number));
-    }
-    let negated = -point;
-    point.conditional_assign(&negated, negative);
-    point
-}
-
-/// Made at first use, in a millisecond; 73 KB.
-fn table() -> &'static [Multiples] {
-    static TABLE: OnceLock<Vec<Multiples>> = OnceLock::new();
-    TABLE.get_or_init(|| {
-        let mut points = Vec::with_capacity(DIGITS * usize::from(LARGEST));
-        let mut base = ProjectivePoint::GENERATOR;
-        for _ in 0..DIGITS {
-            let mut multiple = ProjectivePoint::IDENTITY;
-            for _ in 0..LARGEST {
-                multiple += &base;
+    /// A few milliseconds.
+    pub(crate) fn new() -> Self {
+        let half = C::Scalar::TWO_INV;
+        let (mut weight, mut weights) = (C::Scalar::ONE, C::Scalar::ZERO);
+        let mut points = Vec::new();
+        for _ in 0..SCALAR_BITS.div_ceil(Self::WIDTH) {
+            let step = C::ProjectivePoint::generator() * weight;
+            let mut multiple = C::ProjectivePoint::generator() * (weight * half);
+            for _ in 0..MULTIPLES {
                 points.push(multiple);
+                multiple = multiple + step;
             }
-            base = multiple.double();
+            weights += weight;
+            weight *= C::Scalar::from(2 * MULTIPLES as u64);
         }
-        let affine = <ProjectivePoint as BatchNormalize<[ProjectivePoint]>>::batch_normalize(&points);
-        affine
-            .chunks_exact(usize::from(LARGEST))
-            .map(|multiples| multiples.try_into().expect("a chunk has sixteen points"))
-            .collect()
-    })
+        let affine = C::ProjectivePoint::batch_normalize(points.as_slice());
+        FixedBase {
+            offset: weights * C::Scalar::from(2 * MULTIPLES as u64 - 1) * half,
+            digits: affine.as_chunks().0.to_vec(),
+        }
+    }
+
+    /// Of each digit all multiples and its f_i, least significant first.
+    fn terms(&self, scalar: &C::Scalar) -> impl Iterator<Item = (&[C::AffinePoint; MULTIPLES], u8)> {
+        let mut bytes = (self.offset + scalar).to_repr();
+        // Little endian, with room for the bits beyond the highest.
+        let mut number = Zeroizing::new([0; SCALAR_BITS / 8 + 1]);
+        for (low, high) in number.iter_mut().zip(bytes.iter().rev()) {
+            *low = *high;
+        }
+        bytes.zeroize();
+        self.digits.iter().enumerate().map(move |(i, multiples)| {
+            let (byte, bit) = (i * Self::WIDTH / 8, i * Self::WIDTH % 8);
+            let word = u16::from_le_bytes([number[byte], number[byte + 1]]);
+            (multiples, (word >> bit) as u8 & (2 * MULTIPLES - 1) as u8)
+        })
+    }
+}
+
+impl<C> FixedBase<C, SECRET>
+where
+    C: CurveArithmetic,
+    C::AffinePoint: ConditionallySelectable,
+    C::ProjectivePoint: BatchNormalize<[C::ProjectivePoint], Output = Vec<C::AffinePoint>>
+        + for<'a> AddAssign<&'a C::AffinePoint>
+        + for<'a> SubAssign<&'a C::AffinePoint>,
+{
+    /// scalar·G.
+    pub(crate) fn mul(&self, scalar: &C::Scalar) -> C::ProjectivePoint {
+        let mut sum = C::ProjectivePoint::identity();
+        for (multiples, digit) in self.terms(scalar) {
+            sum += &select(multiples, digit);
+        }
+        sum
+    }
+}
+
+impl<C> FixedBase<C, PUBLIC>
+where
+    C: CurveArithmetic,
+    C::AffinePoint: ConditionallySelectable,
+    C::ProjectivePoint: BatchNormalize<[C::ProjectivePoint], Output = Vec<C::AffinePoint>>
+        + for<'a> AddAssign<&'a C::AffinePoint>
+        + for<'a> SubAssign<&'a C::AffinePoint>,
+{
+    /// scalar·G for a public scalar.
+    pub(crate) fn mul_vartime(&self, scalar: &C::Scalar) -> C::ProjectivePoint {
+        let mut sum = C::ProjectivePoint::identity();
+        for (multiples, digit) in self.terms(scalar) {
+            match usize::from(digit).checked_sub(PUBLIC) {
+                Some(multiple) => sum += &multiples[multiple],
+                None => sum -= &multiples[PUBLIC - 1 - usize::from(digit)],
+            }
+        }
+        sum
+    }
+}
+
+/// The digit's multiple: all are read, whatever the digit. They are halved bit by bit.
+fn select<A>(multiples: &[A; SECRET], digit: u8) -> A
+where
+    A: ConditionallySelectable + Neg<Output = A>,
+{
+    let positive = digit / SECRET as u8;
+    // A negative digit counts from the other end.
+    let number = digit ^ positive.wrapping_sub(1);
+    let bit = |place: u8| Choice::from((number >> place) & 1);
+    let of_eight: [A; 8] = halved(multiples, bit(0));
+    let of_four: [A; 4] = halved(&of_eight, bit(1));
+    let of_two: [A; 2] = halved(&of_four, bit(2));
+    let [point]: [A; 1] = halved(&of_two, bit(3));
+    A::conditional_select(&-point, &point, Choice::from(positive))
+}
+
+/// Of each two the first or the second.
+fn halved<A: ConditionallySelectable, const N: usize>(points: &[A], second: Choice) -> [A; N] {
+    std::array::from_fn(|i| A::conditional_select(&points[2 * i], &points[2 * i + 1], second))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::curve::{Curve, Secp256k1};
+    use crate::curve::{Curve, P256, Secp256k1};
     use crate::hedged::test_rng;
-    use k256::elliptic_curve::PrimeField;
 
-    fn agrees(scalar: Scalar) {
-        let product = ProjectivePoint::GENERATOR * scalar;
-        assert_eq!(mul_generator(&scalar), product, "{scalar:?}");
-        assert_eq!(mul_generator_vartime(&scalar), product, "{scalar:?}");
+    fn agrees<C: Curve>(scalar: C::Scalar) {
+        let product = C::Point::generator() * scalar;
+        assert_eq!(C::mul_generator(&scalar), product, "{scalar:?}");
+        assert_eq!(C::mul_generator_vartime(&scalar), product, "{scalar:?}");
     }
 
-    #[test]
-    fn the_product_is_that_of_the_general_multiplication() {
+    fn the_product_is_that_of_the_general_multiplication<C: Curve>() {
         let mut rng = test_rng(1);
         for _ in 0..100 {
-            agrees(Secp256k1::random_scalar(&mut rng));
+            agrees::<C>(C::random_scalar(&mut rng));
         }
         for small in 0..70u64 {
-            agrees(Scalar::from(small));
-            agrees(-Scalar::from(small));
+            agrees::<C>(C::Scalar::from(small));
+            agrees::<C>(-C::Scalar::from(small));
         }
     }
 
     #[test]
-    fn every_digit_at_every_place_gives_its_multiple() {
-        let mut base = Scalar::ONE;
-        for _ in 0..DIGITS - 1 {
-            for digit in [1, 15, 16, 17, 31] {
-                agrees(base * Scalar::from(digit as u64));
-                agrees(-(base * Scalar::from(digit as u64)));
+    fn the_product_is_that_of_the_general_multiplication_on_either_curve() {
+        the_product_is_that_of_the_general_multiplication::<Secp256k1>();
+        the_product_is_that_of_the_general_multiplication::<P256>();
+    }
+
+    /// Scalars whose t is all zeros but for one digit, which takes every value.
+    fn every_digit_gives_its_multiple<C: Curve>(width: u64, multiply: fn(&C::Scalar) -> C::Point) {
+        let base = C::Scalar::from(1u64 << width);
+        let places = 256u64.div_ceil(width);
+        let powers = (0..places).scan(C::Scalar::ONE, |power, _| {
+            let this = *power;
+            *power *= base;
+            Some(this)
+        });
+        let powers: Vec<C::Scalar> = powers.collect();
+        let sum = powers.iter().fold(C::Scalar::ZERO, |sum, power| sum + power);
+        let offset = sum * C::Scalar::from((1u64 << width) - 1) * C::Scalar::TWO_INV;
+        for (place, power) in powers.iter().enumerate() {
+            let mut expected = C::Point::generator() * -offset;
+            let step = C::Point::generator() * *power;
+            let mut scalar = -offset;
+            // The highest digit does not take all values below q.
+            for _ in 0..if place as u64 + 1 == places { 2 } else { 1u64 << width } {
+                assert_eq!(multiply(&scalar), expected, "digit {place}");
+                (scalar, expected) = (scalar + power, expected + step);
             }
-            base *= Scalar::from(32u64);
         }
     }
 
     #[test]
-    fn the_digits_with_their_signs_are_the_scalar() {
-        let mut rng = test_rng(2);
-        let mut scalars: Vec<Scalar> = (0..50).map(|_| Secp256k1::random_scalar(&mut rng)).collect();
-        scalars.extend([Scalar::ZERO, Scalar::ONE, -Scalar::ONE, Scalar::from_u128(u128::MAX)]);
-        for scalar in scalars {
-            let digits = shifted_digits(&scalar);
-            assert!(digits.iter().all(|digit| *digit < 2 * LARGEST));
-            let sum = digits.iter().rev().fold(Scalar::ZERO, |sum, digit| {
-                sum * Scalar::from(32u64) + Scalar::from(u64::from(*digit)) - Scalar::from(16u64)
-            });
-            assert_eq!(sum, scalar);
-        }
+    fn every_value_of_every_digit_gives_its_multiple() {
+        every_digit_gives_its_multiple::<Secp256k1>(5, Secp256k1::mul_generator);
+        every_digit_gives_its_multiple::<Secp256k1>(8, Secp256k1::mul_generator_vartime);
+        every_digit_gives_its_multiple::<P256>(5, P256::mul_generator);
+        every_digit_gives_its_multiple::<P256>(8, P256::mul_generator_vartime);
     }
 }

@@ -30,9 +30,15 @@ fn points_round_trip_and_bad_ones_are_refused<C: Curve>() {
         let bytes = C::encode_point(&point);
         assert_eq!(bytes.len(), C::POINT_BYTES);
         assert!(C::decode_point(&bytes) == Some(point));
-        let message = NonIdentityPoint::<C>::new(point).unwrap();
-        let again: NonIdentityPoint<C> = borsh::from_slice(&borsh::to_vec(&message).unwrap()).unwrap();
-        assert!(*again.point() == point);
+        let of_message = NonIdentityPoint::<C>::new(point).unwrap();
+        assert_eq!(of_message.encoded(), bytes);
+        assert!(NonIdentityPoint::<C>::decode(&bytes) == Some(of_message));
+        let message = borsh::to_vec(&of_message).unwrap();
+        assert_eq!((message.len(), message[0]), (C::MESSAGE_POINT_BYTES, 4));
+        assert_eq!(message[1..C::POINT_BYTES], bytes[1..]);
+        let again: NonIdentityPoint<C> = borsh::from_slice(&message).unwrap();
+        assert!(*again.point() == point && again == of_message && again.encoded() == bytes);
+        bad_points_of_messages_are_refused::<C>(&message);
     }
     let good = C::encode_point(&C::mul_generator(&C::random_nonzero_scalar(&mut rng)));
     let identity = C::encode_point(&C::Point::identity());
@@ -63,6 +69,28 @@ fn points_round_trip_and_bad_ones_are_refused<C: Curve>() {
         assert!(borsh::from_slice::<NonIdentityPoint<C>>(&bytes).is_err(), "{:?}: {name}", C::ID);
     }
     assert!(NonIdentityPoint::<C>::new(C::Point::identity()).is_none());
+}
+
+fn bad_points_of_messages_are_refused<C: Curve>(good: &[u8]) {
+    let (x, y) = good[1..].split_at(C::POINT_BYTES - 1);
+    let beyond = vec![0xff; x.len()];
+    let tagged = |tag: u8, x: &[u8], y: &[u8]| [&[tag], x, y].concat();
+    let bad = [
+        ("empty", vec![]),
+        ("compressed", C::encode_point(&C::from_coordinates(x, y).unwrap())),
+        ("identity, padded", vec![0; good.len()]),
+        ("too short", good[..good.len() - 1].to_vec()),
+        ("trailing byte", [good, &[0]].concat()),
+        ("tag of a compressed point", tagged(2, x, y)),
+        ("hybrid tags", tagged(6, x, y)),
+        ("hybrid tags", tagged(7, x, y)),
+        ("x is not below the prime", tagged(4, &beyond, y)),
+        ("y is not below the prime", tagged(4, x, &beyond)),
+        ("not on the curve", tagged(4, y, x)),
+    ];
+    for (name, bytes) in bad {
+        assert!(borsh::from_slice::<NonIdentityPoint<C>>(&bytes).is_err(), "{:?}: {name}", C::ID);
+    }
 }
 
 fn scalars_round_trip_and_bad_ones_are_refused<C: Curve>() {

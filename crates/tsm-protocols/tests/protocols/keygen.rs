@@ -395,8 +395,8 @@ fn s24_s29_every_malformed_field_of_an_opening_names_its_sender() {
         })
     };
     let field = |message: &Open, which: usize| match which {
-        0 | 1 => Secp256k1::encode_point(message.broadcast.opening.coefficients[which].point()),
-        _ => Secp256k1::encode_point(message.broadcast.opening.proof.commitment.point()),
+        0 | 1 => borsh::to_vec(&message.broadcast.opening.coefficients[which]).unwrap(),
+        _ => borsh::to_vec(&message.broadcast.opening.proof.commitment).unwrap(),
     };
     for (_, bad) in bad_points() {
         for which in 0..3 {
@@ -520,7 +520,7 @@ fn the_messages_have_the_documented_sizes() {
     let keys = all(run_keygen(&session, SEED, |message| {
         sizes.insert(message.round, message.body.len());
     }));
-    assert_eq!(sizes, [(1, 64), (2, 32 * 3 + 33 * 2 + 169)].into());
+    assert_eq!(sizes, [(1, 64), (2, 32 * 3 + 65 * 2 + 201)].into());
     let shares: Shares = keys.into_iter().map(|(player, key)| (player, key.share)).collect();
     all(run_confirm(&session, &shares, |message| assert_eq!(message.body.len(), 4 + 64)));
 }

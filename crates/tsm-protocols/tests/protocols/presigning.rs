@@ -281,10 +281,10 @@ fn s24_s29_malformed_messages_name_their_sender() {
 #[test]
 fn the_messages_have_the_documented_sizes() {
     for (curve, first, second) in [
-        (CurveId::Secp256k1, 1_664, 40_164),
-        (CurveId::P256, 1_664, 40_164),
-        (CurveId::P384, 2_176, 78_660),
-        (CurveId::P521, 2_752, 136_656),
+        (CurveId::Secp256k1, 1_664, 40_292),
+        (CurveId::P256, 1_664, 40_292),
+        (CurveId::P384, 2_176, 78_852),
+        (CurveId::P521, 2_752, 136_920),
     ] {
         let shares = generate(curve, 1, &PLAYERS);
         for count in [1, 3] {

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use tsm_crypto::IdentityKey;
 use tsm_crypto::ecdsa::{PartialSignature, Signature, join};
 use tsm_crypto::hedged::test_rng;
 use tsm_crypto::ot::PairState;
+use tsm_crypto::{Curve, IdentityKey, NonIdentityPoint, Secp256k1};
 use tsm_protocols::ecdsa::presign::{self, Presignature};
 use tsm_protocols::ecdsa::sign;
 use tsm_protocols::keygen::{self, KeygenParameters, ProvisionalKey};
@@ -397,9 +397,9 @@ impl rand_core::TryRng for Scripted {
 impl rand_core::TryCryptoRng for Scripted {}
 
 /// What a generator must give so that a scalar of secp256k1 is drawn as this one.
-pub(crate) fn drawn_as(scalar: &<tsm_crypto::Secp256k1 as tsm_crypto::Curve>::Scalar) -> Vec<u8> {
+pub(crate) fn drawn_as(scalar: &<Secp256k1 as Curve>::Scalar) -> Vec<u8> {
     use tsm_crypto::Curve;
-    [vec![0; 16], tsm_crypto::Secp256k1::encode_scalar(scalar)].concat()
+    [vec![0; 16], Secp256k1::encode_scalar(scalar)].concat()
 }
 
 /// Replaces the only occurrence of `old` in a message.
@@ -419,20 +419,19 @@ pub(crate) fn replace_bytes(body: &mut [u8], old: &[u8], new: &[u8]) {
 pub(crate) fn bad_points() -> Vec<(&'static str, Vec<u8>)> {
     let p = "fffffffffffffffffffffffffffffffffffffffffffffffffffffffefffffc2f";
     let p = num_bigint::BigUint::parse_bytes(p.as_bytes(), 16).unwrap().to_bytes_be();
-    let mut not_on_curve = vec![2];
-    // x = 5 has no y on secp256k1.
-    not_on_curve.extend([[0; 31].as_slice(), &[5]].concat());
-    let mut uncompressed_tag = vec![4];
-    uncompressed_tag.extend([1; 32]);
-    let mut hybrid_tag = vec![6];
-    hybrid_tag.extend([1; 32]);
+    let tagged = |tag: u8, x: &[u8], y: &[u8]| [&[tag], x, y].concat();
+    let point =
+        borsh::to_vec(&NonIdentityPoint::<Secp256k1>::new(Secp256k1::mul_generator(&1u64.into())).unwrap())
+            .unwrap();
+    let (x, y) = point[1..].split_at(32);
     vec![
-        ("identity, padded", vec![0; 33]),
-        ("x not below p", [&[2], p.as_slice()].concat()),
-        ("all ones", vec![0xff; 33]),
-        ("not on the curve", not_on_curve),
-        ("tag of another form", uncompressed_tag),
-        ("hybrid tag", hybrid_tag),
+        ("identity, padded", vec![0; 65]),
+        ("x not below p", tagged(4, &p, y)),
+        ("y not below p", tagged(4, x, &p)),
+        ("all ones", vec![0xff; 65]),
+        ("not on the curve", tagged(4, y, x)),
+        ("tag of a compressed point", tagged(2, x, y)),
+        ("hybrid tag", tagged(6, x, y)),
     ]
 }
 

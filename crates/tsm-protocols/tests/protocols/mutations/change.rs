@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use num_bigint::BigUint;
-use tsm_crypto::Curve;
+use tsm_crypto::{Curve, NonIdentityPoint};
 use tsm_protocols::Class;
 
 use super::layout::{Field, Kind, Message, Wrong};
@@ -48,7 +48,7 @@ impl Change {
     fn applies(self, field: &Field, by_others: bool, players: usize) -> bool {
         match self {
             FlipToOne => players > 2,
-            Identity => field.kind == Kind::Point,
+            Identity => matches!(field.kind, Kind::Point | Kind::Compressed),
             Other => by_others && !matches!(field.kind, Kind::Length | Kind::Agreed),
             // A state is named by all sessions that use it.
             Earlier => {
@@ -70,8 +70,9 @@ impl Change {
             Kind::Length => false,
             Kind::Scalar => BigUint::from_bytes_be(element) < order::<C>(),
             // Only of a flipped bit it cannot be told beforehand.
-            Kind::Point if self == FlipLast => C::decode_point(element).is_some(),
-            Kind::Point => !matches!(self, Zero | Order),
+            Kind::Point if self == FlipLast => borsh::from_slice::<NonIdentityPoint<C>>(element).is_ok(),
+            Kind::Compressed if self == FlipLast => C::decode_point(element).is_some(),
+            Kind::Point | Kind::Compressed => !matches!(self, Zero | Order),
             // Encodings are even, and less than 2^255.
             Kind::Ristretto => matches!(self, One | Other | Earlier),
         }
@@ -87,6 +88,7 @@ impl Change {
     ) {
         let bytes = place.len();
         let new = match self {
+            FlipFirst | FlipToOne if kind == Kind::Point => negative::<C>(&body[place.clone()]),
             FlipFirst | FlipToOne => {
                 body[place.start] ^= 1;
                 return;
@@ -112,12 +114,21 @@ impl Change {
     }
 }
 
+fn encoded<C: Curve>(point: C::Point) -> Vec<u8> {
+    borsh::to_vec(&NonIdentityPoint::<C>::new(point).unwrap()).unwrap()
+}
+
+fn negative<C: Curve>(element: &[u8]) -> Vec<u8> {
+    encoded::<C>(-*borsh::from_slice::<NonIdentityPoint<C>>(element).unwrap().point())
+}
+
 fn one<C: Curve>(kind: Kind, bytes: usize) -> Vec<u8> {
     let mut one = vec![0; bytes];
     match kind {
         Kind::Bytes | Kind::Agreed | Kind::Fresh | Kind::Length => one[0] = 1,
         Kind::Scalar => one[bytes - 1] = 1,
-        Kind::Point => one = C::encode_point(&C::mul_generator(&C::Scalar::from(1))),
+        Kind::Compressed => one = C::encode_point(&C::mul_generator(&C::Scalar::from(1))),
+        Kind::Point => one = encoded::<C>(C::mul_generator(&C::Scalar::from(1))),
         // RFC 9496, A.1.
         Kind::Ristretto => {
             let generator = "e2f2ae0a6abc4e71a884a961c500515f58e30b6aa582dd8db6a65945e08d2d76";
@@ -135,7 +146,8 @@ fn highest<C: Curve>(kind: Kind, bytes: usize) -> Vec<u8> {
             highest = order::<C>().to_bytes_be();
             highest.splice(0..0, vec![0; bytes - highest.len()]);
         }
-        Kind::Point => highest[0] = 2,
+        Kind::Compressed => highest[0] = 2,
+        Kind::Point => highest[0] = 4,
         // 2^255 - 19, little endian: zero once more.
         Kind::Ristretto => (highest[0], highest[bytes - 1]) = (0xed, 0x7f),
     }

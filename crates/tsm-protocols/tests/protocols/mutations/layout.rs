@@ -45,7 +45,10 @@ pub(super) enum Kind {
     /// How many follow.
     Length,
     Scalar,
+    /// SEC1 uncompressed, as messages carry it.
     Point,
+    /// SEC1 compressed, as a partial signature has it.
+    Compressed,
     Ristretto,
 }
 
@@ -79,7 +82,7 @@ fn hash(name: &str, wrong: Wrong) -> Field {
 }
 
 fn points<C: Curve>(name: &str, count: usize, wrong: Wrong) -> Field {
-    list(name, Kind::Point, C::POINT_BYTES, count, wrong)
+    list(name, Kind::Point, C::MESSAGE_POINT_BYTES, count, wrong)
 }
 
 fn scalars<C: Curve>(name: &str, count: usize, wrong: Wrong) -> Field {
@@ -278,9 +281,9 @@ pub(super) fn partial<C: Curve>(signers: usize) -> Message {
         plain("curve", 1),
         plain("session", 32),
         vec![number_of("signers", 4), list("signers", Kind::Bytes, 2, signers, Spoiled)],
-        prefixed(points::<C>("public key", 1, Spoiled)),
+        prefixed(list("public key", Kind::Compressed, C::POINT_BYTES, 1, Spoiled)),
         prefixed(digest),
-        prefixed(points::<C>("R", 1, Spoiled)),
+        prefixed(list("R", Kind::Compressed, C::POINT_BYTES, 1, Spoiled)),
         plain("signer", 2),
         prefixed(scalars::<C>("w", 1, Spoiled)),
         prefixed(scalars::<C>("u", 1, Spoiled)),
