@@ -117,6 +117,8 @@ pub trait Curve: Copy + fmt::Debug + Send + Sync + 'static {
     fn reduce_wide(wide: &Self::Wide) -> Self::Scalar;
     /// x and y of points, big endian, with one inversion; both are zero for the identity. Constant time.
     fn coordinates(points: &[Self::Point]) -> Vec<[Vec<u8>; 2]>;
+    /// The same of a public point, in variable time.
+    fn coordinates_vartime(point: &Self::Point) -> [Vec<u8>; 2];
     /// Strict decoding: exact lengths, canonical, on the curve.
     fn from_coordinates(x: &[u8], y: &[u8]) -> Option<Self::Point>;
     /// Strict decoding of SEC1 compressed, with the point's y: exact length, canonical, on the curve, not
@@ -134,6 +136,8 @@ pub trait Curve: Copy + fmt::Debug + Send + Sync + 'static {
     /// The sum of products of points and scalars, in constant time. Cheaper than one by one: the
     /// doublings are shared.
     fn lincomb<const N: usize>(terms: &[(Self::Point, Self::Scalar); N]) -> Self::Point;
+    /// The same for public values, in variable time.
+    fn lincomb_of_many_vartime(terms: &[(Self::Point, Self::Scalar)]) -> Self::Point;
     /// a·G + b·P for public values, in variable time.
     fn lincomb_vartime(a: &Self::Scalar, b: &Self::Scalar, point: &Self::Point) -> Self::Point;
     /// Whether a public scalar lies in the upper half of \[0, q).
@@ -252,6 +256,12 @@ macro_rules! rustcrypto_curve {
                 affine.iter().map(|point| [point.x().to_vec(), point.y().to_vec()]).collect()
             }
 
+            fn coordinates_vartime(point: &Self::Point) -> [Vec<u8>; 2] {
+                let affine = Self::Point::batch_normalize_vartime(std::slice::from_ref(point));
+                let point = affine.first().expect("one of one");
+                [point.x().to_vec(), point.y().to_vec()]
+            }
+
             fn from_coordinates(x: &[u8], y: &[u8]) -> Option<Self::Point> {
                 let (x, y) = (x.try_into().ok()?, y.try_into().ok()?);
                 let point = <$curve as CurveArithmetic>::AffinePoint::from_coordinates(x, y);
@@ -313,6 +323,10 @@ macro_rules! rustcrypto_curve {
 
             fn lincomb<const N: usize>(terms: &[(Self::Point, Self::Scalar); N]) -> Self::Point {
                 elliptic_curve::ops::LinearCombination::lincomb(terms)
+            }
+
+            fn lincomb_of_many_vartime(terms: &[(Self::Point, Self::Scalar)]) -> Self::Point {
+                elliptic_curve::ops::LinearCombination::lincomb_vartime(terms)
             }
 
             fn lincomb_vartime(a: &Self::Scalar, b: &Self::Scalar, point: &Self::Point) -> Self::Point {
@@ -410,6 +424,12 @@ impl<C: Curve> NonIdentityPoint<C> {
     pub fn batch(points: &[C::Point]) -> Option<Vec<Self>> {
         let coordinates = C::coordinates(points);
         points.iter().zip(&coordinates).map(|(point, [x, y])| Self::with_coordinates(*point, x, y)).collect()
+    }
+
+    /// [`new`](Self::new) for a public point, in variable time.
+    pub fn new_vartime(point: C::Point) -> Option<Self> {
+        let [x, y] = C::coordinates_vartime(&point);
+        Self::with_coordinates(point, &x, &y)
     }
 
     /// Strict decoding of SEC1 compressed, as [`Curve::decompress`].

@@ -142,6 +142,40 @@ fn c5_c6_c7_a_cheat_in_any_presignature_of_the_batch_burns_the_pair() {
 }
 
 #[test]
+fn c6_c7_errors_that_would_cancel_in_a_plain_sum_over_the_batch_burn_the_pair() {
+    let back = |point: &NonIdentityPoint<Secp256k1>| {
+        NonIdentityPoint::new(*point.point() - Secp256k1::mul_generator(&Scalar::from(1u64))).unwrap()
+    };
+    let edits: [&dyn Fn(&mut Multiply); 3] = [
+        &|m| {
+            m.private[0].gamma_u = moved(&m.private[0].gamma_u);
+            m.private[2].gamma_u = back(&m.private[2].gamma_u);
+        },
+        &|m| {
+            m.private[1].gamma_u = moved(&m.private[1].gamma_u);
+            m.private[1].gamma_v = back(&m.private[1].gamma_v);
+        },
+        &|m| {
+            let [first, second, ..] = &mut m.private[..] else { panic!("a batch of {COUNT}") };
+            std::mem::swap(&mut first.gamma_v, &mut second.gamma_v);
+        },
+    ];
+    for edit in edits {
+        let pairs = Pairs::fresh(&PLAYERS);
+        let outcome = tampered(&pairs, edited::<Multiply>(2, Some(9), edit));
+        assert_burned(&pairs, &outcome, 9, "C6, C7");
+    }
+}
+
+#[test]
+fn a_batch_of_more_than_go_through_the_check_together_is_made() {
+    // 19 presignatures are two groups of eight and three by themselves.
+    let session = presign_session("presign", &SHARES, 19, &[0, 9]);
+    let made = all(run_presign(&session, &SHARES, &PAIRS, SEED, honest));
+    assert_eq!(each(made).count(), 19);
+}
+
+#[test]
 fn c8_a_wrong_share_used_consistently_makes_no_presignature_and_names_nobody() {
     let mut shares: Shares = SHARES.iter().map(|(player, share)| (*player, copy(share))).collect();
     let cheat = shares.get_mut(&p(CHEAT)).unwrap();

@@ -9,11 +9,12 @@ use tsm_crypto::{CryptoRng, Curve, Label, NonIdentityPoint, Secret, Transcript};
 
 use super::commit::{NONCES, Run, encode_all};
 use super::count::{Acknowledged, Acknowledgement};
+use super::inputs::{Claim, hold};
 use super::multiply::{Own, PresignBroadcast, PresignMultiply};
 use super::online::{Origin, Presignature};
 use crate::abort::Abort;
 use crate::ecdsa::sign::abort_of;
-use crate::ecdsa::sign::check::{Half, shares};
+use crate::ecdsa::sign::check::{Finished, Half, INPUTS, shares};
 use crate::ecdsa::sign::commit::commitment_context;
 use crate::per_peer::PerPeer;
 use crate::round::{Outgoing, Round, Step};
@@ -61,18 +62,24 @@ impl<C: Curve> Round for Multiplied<C> {
                 return Err(Abort::cheated(peer, "C4 opening"));
             }
         }
-        // Step 4.2: C5, C6 and C7 of all presignatures, one verdict for each peer.
+        // Step 4.2: C5 of all presignatures, then C6 and C7 of all, one verdict for each peer.
         let terms = products.zip(received.as_ref()).try_map(|peer, (products, message)| {
             let Products { pair, halves, .. } = products;
             pair.judge(|judged| {
-                let sent = message.broadcast.points.iter().zip(&message.private);
-                halves
+                let finished = halves
                     .into_iter()
-                    .zip(sent)
-                    .map(|(half, (points, private))| {
-                        half.check(judged, &points.nonce_point, &points.key_point, private, rng)
-                    })
-                    .collect::<Result<Vec<_>, _>>()
+                    .zip(&message.private)
+                    .map(|(half, private)| half.finish(judged, private))
+                    .collect::<Result<Vec<_>, _>>()?;
+                let sent = message.broadcast.points.iter().zip(&message.private);
+                let claims: Vec<_> = sent
+                    .zip(&finished)
+                    .map(|((points, private), finished)| Claim { points, private, finished })
+                    .collect();
+                if !hold(&claims, rng) {
+                    return Err(INPUTS);
+                }
+                Ok(finished.iter().map(Finished::terms).collect::<Vec<_>>())
             })
             .map_err(|verdict| abort_of(peer, verdict))
         })?;

@@ -3,7 +3,8 @@
 //!
 //! 1. `commit.rs`: commit to every R_i; to each peer one batch extension.
 //! 2. `multiply.rs`: check the peers' extensions, open, multiply for every presignature.
-//! 3. `acknowledge.rs`: check everything that was received, and only then tell the others so.
+//! 3. `acknowledge.rs`: check everything that was received, and only then tell the others so; in
+//!    `inputs.rs` that the peers multiplied what they show.
 //! 4. `count.rs`: with everybody's word, the presignatures exist.
 //!
 //! `online.rs` is what happens later, at one node by itself: [`PublicPart::prepare`] computes all that
@@ -15,6 +16,7 @@
 mod acknowledge;
 mod commit;
 mod count;
+mod inputs;
 mod multiply;
 mod online;
 

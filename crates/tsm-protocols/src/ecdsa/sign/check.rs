@@ -91,7 +91,8 @@ impl<C: Curve> Round for Multiplied<C> {
         // C9: R is a point, and its r is not zero (rule S-61).
         let nonce_sum =
             public.iter().fold(*mine.nonce_point.point(), |sum, (_, peer)| sum + peer.nonce_point.point());
-        let nonce_sum = NonIdentityPoint::<C>::new(nonce_sum).map(|sum| (C::r_coordinate(&sum).r, sum));
+        let nonce_sum =
+            NonIdentityPoint::<C>::new_vartime(nonce_sum).map(|sum| (C::r_coordinate(&sum).r, sum));
         let Some((r, nonce_sum)) = nonce_sum.filter(|(r, _)| !bool::from(r.is_zero())) else {
             return Err(Abort::unattributed("C9 sum of the nonce points"));
         };
@@ -123,7 +124,7 @@ impl<C: Curve> Round for Multiplied<C> {
 impl<C: Curve> Half<C> {
     /// C5, C6 and C7 on what peer j sent; returns cᵘ_ij + dᵘ_ij and cᵛ_ij + dᵛ_ij, or the failed
     /// check's name.
-    pub(in crate::ecdsa) fn check(
+    fn check(
         self,
         judged: &Judged<'_>,
         nonce_point: &NonIdentityPoint<C>,
@@ -131,25 +132,54 @@ impl<C: Curve> Half<C> {
         private: &MultiplyPrivate<C>,
         rng: &mut dyn CryptoRng,
     ) -> Result<Secret<[C::Scalar; 2]>, &'static str> {
-        let chi = Secret::new(*self.receiver.chi().expose());
-        // C5: the multiplication is consistent in itself.
-        let d =
-            self.receiver.finish(judged, &self.ssid_full, &private.vole).map_err(|_| "C5 multiplication")?;
-        let [d_u, d_v] = d.expose();
+        let finished = self.finish(judged, private)?;
+        let (chi, [d_u, d_v]) = (finished.chi.expose(), finished.d.expose());
         // C6: its first input was the r_j of R_j: χ_ij * R_j - Γᵘ_ji = dᵘ_ij * G; and
         // C7: its second input was the sk_j of pk_j: χ_ij * pk_j - Γᵛ_ji = dᵛ_ij * G.
         // Together, C7 times a coefficient e that was drawn after j had sent all of it.
         let e = C::random_scalar(rng);
         let left = C::lincomb(&[
-            (*nonce_point.point(), *chi.expose()),
-            (*key_point.point(), e * chi.expose()),
+            (*nonce_point.point(), *chi),
+            (*key_point.point(), e * chi),
             (*private.gamma_v.point(), -e),
         ]) - private.gamma_u.point();
         if !bool::from(left.ct_eq(&C::mul_generator(&(e * d_v + d_u)))) {
-            return Err("C6, C7 nonce and key of the multiplication");
+            return Err(INPUTS);
         }
-        let [c_u, c_v] = self.c.expose();
-        Ok(Secret::new([*c_u + d_u, *c_v + d_v]))
+        Ok(finished.terms())
+    }
+
+    /// C5 on what peer j sent: the multiplication is consistent in itself.
+    pub(in crate::ecdsa) fn finish(
+        self,
+        judged: &Judged<'_>,
+        private: &MultiplyPrivate<C>,
+    ) -> Result<Finished<C>, &'static str> {
+        let chi = Secret::new(*self.receiver.chi().expose());
+        let d =
+            self.receiver.finish(judged, &self.ssid_full, &private.vole).map_err(|_| "C5 multiplication")?;
+        Ok(Finished { chi, c: self.c, d })
+    }
+}
+
+/// Name of C6 and C7, which are one test.
+pub(in crate::ecdsa) const INPUTS: &str = "C6, C7 nonce and key of the multiplication";
+
+/// Both multiplications with one peer j, consistent each in itself.
+pub(in crate::ecdsa) struct Finished<C: Curve> {
+    /// χ_ij.
+    pub(in crate::ecdsa) chi: Secret<C::Scalar>,
+    /// cᵘ_ij and cᵛ_ij.
+    c: Secret<[C::Scalar; 2]>,
+    /// dᵘ_ij and dᵛ_ij.
+    pub(in crate::ecdsa) d: Secret<[C::Scalar; 2]>,
+}
+
+impl<C: Curve> Finished<C> {
+    /// cᵘ_ij + dᵘ_ij and cᵛ_ij + dᵛ_ij.
+    pub(in crate::ecdsa) fn terms(&self) -> Secret<[C::Scalar; 2]> {
+        let ([c_u, c_v], [d_u, d_v]) = (self.c.expose(), self.d.expose());
+        Secret::new([*c_u + d_u, *c_v + d_v])
     }
 }
 
