@@ -1,10 +1,9 @@
 //! Sums of products in GF(2^128), in safe code that is compiled for the carry-less multiplication.
 //! Entered through `x86.rs`.
 
-use std::arch::x86_64::{
-    __m128i, _mm_clmulepi64_si128, _mm_cvtsi128_si64, _mm_set_epi64x, _mm_setzero_si128, _mm_unpackhi_epi64,
-    _mm_xor_si128,
-};
+use std::arch::x86_64::{_mm_clmulepi64_si128, _mm_setzero_si128, _mm_xor_si128};
+
+use crate::register::{register, word};
 
 /// Sums that are made at once, in registers.
 const LANES: usize = 4;
@@ -29,8 +28,9 @@ pub(crate) fn sums_of_products(factors: &[u128], blocks: &[[u128; 128]]) -> [u12
             }
         }
         for (sum, parts) in sums.iter_mut().zip(parts) {
-            let [low, middle, high] = parts.map(|part| word(part));
-            *sum = reduce(low ^ middle << 64, high ^ middle >> 64);
+            let [low, middle, high] = parts;
+            let middle = word(middle);
+            *sum = reduce(word(low) ^ middle << 64, word(high) ^ middle >> 64);
         }
     }
     sums
@@ -41,18 +41,4 @@ fn reduce(low: u128, high: u128) -> u128 {
     // What the multiple of x^7 + x^2 + x + 1 has beyond x^128 is below x^7.
     let beyond = high >> 127 ^ high >> 126 ^ high >> 121;
     [high, beyond].into_iter().fold(low, |sum, word| sum ^ word ^ word << 1 ^ word << 2 ^ word << 7)
-}
-
-#[inline]
-#[target_feature(enable = "pclmulqdq")]
-fn register(word: u128) -> __m128i {
-    _mm_set_epi64x((word >> 64) as i64, word as i64)
-}
-
-#[inline]
-#[target_feature(enable = "pclmulqdq")]
-fn word(register: __m128i) -> u128 {
-    let low = _mm_cvtsi128_si64(register) as u64;
-    let high = _mm_cvtsi128_si64(_mm_unpackhi_epi64(register, register)) as u64;
-    u128::from(high) << 64 | u128::from(low)
 }

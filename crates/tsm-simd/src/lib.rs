@@ -1,7 +1,8 @@
 //! What the multiplication from OT does with eight rows at once, in AVX-512 registers
-//! (`docs/spec/ot.md` 5.5); and the sums that the extension's check is made of (4.3.4).
+//! (`docs/spec/ot.md` 5.5); the strings of trees (4.2), and the sums that the extension's check is made
+//! of (4.3.4).
 //!
-//! [`Ifma`] and [`Clmul`] are the proofs that the processor has the instructions; without them nothing
+//! [`Ifma`], [`Aes`] and [`Clmul`] are the proofs that the processor has the instructions; without them nothing
 //! here can be called. `tsm-crypto` holds the portable path, which gives the same bytes, and decides
 //! between them.
 //!
@@ -18,18 +19,22 @@
 mod modulus;
 
 #[cfg(target_arch = "x86_64")]
+mod aes;
+#[cfg(target_arch = "x86_64")]
 mod clmul;
 #[cfg(target_arch = "x86_64")]
 mod ifma;
 #[cfg(target_arch = "x86_64")]
+mod register;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
-pub use x86::{Clmul, Ifma};
+pub use x86::{Aes, Clmul, Ifma};
 
 #[cfg(not(target_arch = "x86_64"))]
 mod absent;
 #[cfg(not(target_arch = "x86_64"))]
-pub use absent::{Clmul, Ifma};
+pub use absent::{Aes, Clmul, Ifma};
 
 #[cfg(target_arch = "x86_64")]
 #[cfg(test)]
@@ -38,6 +43,9 @@ mod tests;
 pub use modulus::Modulus;
 
 use zeroize::Zeroize;
+
+/// Leaves of a tree.
+pub const LEAVES: usize = 16;
 
 /// Rows that go through together.
 pub const ROWS: usize = 8;

@@ -4,8 +4,8 @@
 use num_bigint::BigUint;
 
 use crate::{
-    COLUMNS, Clmul, Ifma, LIMB_BITS, Lanes, Modulus, Pad, PadBlocks, Pads, ROWS, Scalar, row_scalars, split,
-    total,
+    Aes, COLUMNS, Clmul, Ifma, LEAVES, LIMB_BITS, Lanes, Modulus, Pad, PadBlocks, Pads, ROWS, Scalar,
+    row_scalars, split, total,
 };
 
 /// Group orders of secp256k1 and P-256.
@@ -281,4 +281,33 @@ fn product(factor: u128, word: u128) -> u128 {
         .rev()
         .fold(product, |rest, bit| if rest.bit(bit) { rest ^ (&polynomial << (bit - 128)) } else { rest });
     u128::try_from(remainder).expect("below x^128")
+}
+
+#[test]
+fn sums_of_streams_are_those_of_a_cipher_that_nobody_here_wrote() {
+    use aes::cipher::{BlockCipherEncrypt, KeyInit};
+    let Some(simd) = Aes::detect() else {
+        eprintln!("this processor has no AES instructions: nothing was tested");
+        return;
+    };
+    let mut numbers = Numbers::new(7);
+    let mut word = || u128::from(numbers.word()) << 64 | u128::from(numbers.word());
+    for blocks in [0, 1, 5, 9] {
+        let leaves: [[u8; 16]; LEAVES] = std::array::from_fn(|_| word().to_le_bytes());
+        let start = word();
+        let before: Vec<[u128; 5]> = (0..blocks).map(|_| std::array::from_fn(|_| word())).collect();
+        let mut sums = before.clone();
+        simd.sums_of_streams(&leaves, start, &mut sums);
+        let mut expected = before;
+        for (number, sums) in expected.iter_mut().enumerate() {
+            for (leaf, key) in leaves.iter().enumerate() {
+                let mut block = (start ^ number as u128).to_le_bytes().into();
+                aes::Aes128Enc::new(&(*key).into()).encrypt_block(&mut block);
+                let string = u128::from_le_bytes(block.into());
+                (0..4).filter(|bit| (leaf >> bit) & 1 == 1).for_each(|bit| sums[bit] ^= string);
+                sums[4] ^= string;
+            }
+        }
+        assert_eq!(sums, expected);
+    }
 }

@@ -1,11 +1,11 @@
 //! The one place with unsafe code: it asks the processor, and enters functions that are compiled for
-//! what it has. Those are safe code themselves (`clmul.rs`, `ifma.rs`).
+//! what it has. Those are safe code themselves (`aes.rs`, `clmul.rs`, `ifma.rs`).
 #![allow(unsafe_code)]
 
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::__m512i;
 
-use crate::{Lanes, Modulus, Pad, PadBlocks, Pads, ROWS, RowScalars, Scalar, Sum, clmul, ifma};
+use crate::{LEAVES, Lanes, Modulus, Pad, PadBlocks, Pads, ROWS, RowScalars, Scalar, Sum, aes, clmul, ifma};
 
 /// The processor has AVX-512 with the multiplications of 52 bits.
 #[derive(Clone, Copy)]
@@ -88,6 +88,26 @@ impl Clmul {
         // SAFETY: a `Clmul` exists only where the processor has the feature that the function is compiled
         // for.
         unsafe { clmul::sums_of_products(factors, blocks) }
+    }
+}
+
+/// The processor has the AES instructions.
+#[derive(Clone, Copy)]
+pub struct Aes(());
+
+impl Aes {
+    /// `None` where it has not. It is asked once per process.
+    pub fn detect() -> Option<Self> {
+        is_x86_feature_detected!("aes").then_some(Aes(()))
+    }
+
+    /// Adds strings of a tree's leaves, in GF(2), to the sums of each block: for each i the strings of the
+    /// leaves whose number has bit i, and those of all. Block n of a leaf's string is start ⊕ n encrypted
+    /// with AES-128 under the leaf.
+    pub fn sums_of_streams(self, leaves: &[[u8; 16]; LEAVES], start: u128, sums: &mut [[u128; 5]]) {
+        // SAFETY: an `Aes` exists only where the processor has the feature that the function is compiled
+        // for.
+        unsafe { aes::sums_of_streams(leaves, start, sums) }
     }
 }
 

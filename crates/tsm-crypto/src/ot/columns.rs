@@ -6,6 +6,7 @@
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes::{Aes128Enc, Block};
+use tsm_simd::Aes;
 use zeroize::Zeroize;
 
 use super::bits::BitMatrix;
@@ -57,10 +58,15 @@ impl Shape {
         (self.choice_bits - 128 * (block % self.blocks_of_part())).min(128)
     }
 
+    /// All ones but for the padding of a block.
+    fn mask(self, block: usize) -> u128 {
+        u128::MAX >> (128 - self.bits(block))
+    }
+
     /// Padding becomes zero.
     pub(super) fn clear_padding(self, column: &mut [u128]) {
         for (number, block) in column.iter_mut().enumerate().take(self.check_block() + 1) {
-            *block &= u128::MAX >> (128 - self.bits(number));
+            *block &= self.mask(number);
         }
     }
 }
@@ -120,53 +126,87 @@ pub(super) fn send(
 /// Strings of one tree's leaves, summed up. Wiped on drop.
 struct Tree {
     shape: Shape,
-    /// What the leaves' ciphers encrypt: block n is start ⊕ n.
-    counters: Vec<Block>,
-    string: Vec<Block>,
-    /// One behind the other: for each i the sum over leaves whose bit i is 1, and the sum over all.
-    sums: Vec<u128>,
+    start: u128,
+    /// For each block and each i the sum over leaves whose bit i is 1, and at the end that over all.
+    sums: Vec<[u128; TREE_DEPTH + 1]>,
 }
 
 impl Tree {
     fn new(shape: Shape, start: u128) -> Self {
-        let blocks = shape.check_block() + 1;
-        let counters = (0..blocks).map(|counter| (start ^ counter as u128).to_le_bytes().into()).collect();
-        let string = vec![Block::default(); blocks];
-        Tree { shape, counters, string, sums: vec![0; (TREE_DEPTH + 1) * blocks] }
+        Tree { shape, start, sums: vec![[0; TREE_DEPTH + 1]; shape.check_block() + 1] }
     }
 
     /// Step 4.3.2 for the leaves of a tree: AES-128 under the leaf in counter mode.
     fn expand(&mut self, leaves: &[Seed; LEAVES]) {
-        let blocks = self.counters.len();
-        self.sums.fill(0);
-        for (x, leaf) in leaves.iter().enumerate() {
-            Aes128Enc::new(&(*leaf).into())
-                .encrypt_blocks_b2b(&self.counters, &mut self.string)
-                .expect("a string has as many blocks as there are counters");
-            for (i, sums) in self.sums.chunks_exact_mut(blocks).enumerate() {
-                // Numbers of leaves are public.
-                if i == TREE_DEPTH || (x >> i) & 1 == 1 {
-                    for (sum, block) in sums.iter_mut().zip(&self.string) {
-                        *sum ^= u128::from_le_bytes((*block).into());
-                    }
-                }
-            }
+        self.sums.fill([0; TREE_DEPTH + 1]);
+        match Aes::detect() {
+            Some(aes) => aes.sums_of_streams(leaves, self.start, &mut self.sums),
+            None => add_streams(leaves, self.start, &mut self.sums),
         }
-        for sums in self.sums.chunks_exact_mut(blocks) {
-            self.shape.clear_padding(sums);
+        for (number, sums) in self.sums.iter_mut().enumerate() {
+            let mask = self.shape.mask(number);
+            sums.iter_mut().for_each(|sum| *sum &= mask);
         }
     }
 
     /// For a block: for each i the sum over leaves whose bit i is 1, and the sum over all.
     fn sums(&self, block: usize) -> ([u128; TREE_DEPTH], u128) {
-        let blocks = self.counters.len();
-        (std::array::from_fn(|i| self.sums[i * blocks + block]), self.sums[TREE_DEPTH * blocks + block])
+        let [of_bits @ .., all] = self.sums[block];
+        (of_bits, all)
     }
+}
+
+/// Leaf by leaf, without wide registers of our own: as `tsm-simd` does it.
+fn add_streams(leaves: &[Seed; LEAVES], start: u128, sums: &mut [[u128; TREE_DEPTH + 1]]) {
+    // What the leaves' ciphers encrypt: block n is start ⊕ n.
+    let counters: Vec<Block> =
+        (0..sums.len()).map(|number| (start ^ number as u128).to_le_bytes().into()).collect();
+    let mut string = vec![Block::default(); sums.len()];
+    for (x, leaf) in leaves.iter().enumerate() {
+        Aes128Enc::new(&(*leaf).into())
+            .encrypt_blocks_b2b(&counters, &mut string)
+            .expect("a string has as many blocks as there are counters");
+        for (sums, block) in sums.iter_mut().zip(&string) {
+            let block = u128::from_le_bytes((*block).into());
+            for (i, sum) in sums.iter_mut().enumerate() {
+                // Numbers of leaves are public.
+                if i == TREE_DEPTH || (x >> i) & 1 == 1 {
+                    *sum ^= block;
+                }
+            }
+        }
+    }
+    string.iter_mut().for_each(|block| block.zeroize());
 }
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        self.string.iter_mut().for_each(|block| block.zeroize());
-        self.sums.zeroize();
+        self.sums.as_flattened_mut().zeroize();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hedged::test_rng;
+    use rand_core::Rng;
+
+    #[test]
+    fn both_ways_to_add_the_strings_of_leaves_give_the_same_sums() {
+        let Some(aes) = Aes::detect() else {
+            eprintln!("this processor has no AES instructions: nothing was compared");
+            return;
+        };
+        let mut rng = test_rng(1);
+        for blocks in [1, 5, 70] {
+            let mut leaves = [[0; 16]; LEAVES];
+            leaves.as_flattened_mut().chunks_mut(16).for_each(|leaf| rng.fill_bytes(leaf));
+            let start = u128::from(rng.next_u64()) << 64;
+            let mut one = vec![[1; TREE_DEPTH + 1]; blocks];
+            let mut other = one.clone();
+            aes.sums_of_streams(&leaves, start, &mut one);
+            add_streams(&leaves, start, &mut other);
+            assert_eq!(one, other);
+        }
     }
 }
