@@ -74,7 +74,7 @@ impl<C: Curve> Round for Multiplied<C> {
                     })
                     .collect::<Result<Vec<_>, _>>()
             })
-            .map_err(|verdict| abort_of(peer, verdict))
+            .map_err(|verdict| abort_of(peer, &pair, verdict))
         })?;
 
         // Step 4.3.
