@@ -155,6 +155,10 @@ impl Pair {
         self.state.as_ref().map(|ready| ready.state.id())
     }
 
+    fn holds(&self, id: &[u8; 32]) -> bool {
+        [&self.state, &self.previous].into_iter().flatten().any(|ready| ready.state.id() == *id)
+    }
+
     /// Drops the state; gives its identifier if there was one.
     fn drop_state(&mut self) -> Option<[u8; 32]> {
         self.previous = None;
@@ -233,11 +237,14 @@ impl Table {
         Some(id)
     }
 
-    fn lose_if(&mut self, key: &PlayerKey, condition: impl Fn(&Ready) -> bool) {
+    fn lose_if(&mut self, key: &PlayerKey, condition: impl Fn(&Ready) -> bool) -> Option<[u8; 32]> {
         let applies = self.pairs.get(key).is_some_and(|pair| pair.state.as_ref().is_some_and(condition));
-        if applies {
-            self.lose(key);
-        }
+        if applies { self.lose(key) } else { None }
+    }
+
+    fn lose_burned(&mut self, key: &PlayerKey) {
+        let burned = self.lose_if(key, |ready| ready.state.is_burned());
+        self.counts.burned += u64::from(burned.is_some());
     }
 
     fn forget(&mut self, key: &PlayerKey) {
@@ -281,7 +288,7 @@ impl Pairs {
             };
             let (usable, held, changed) = {
                 let mut table = self.lock();
-                table.lose_if(key, |ready| ready.state.is_burned());
+                table.lose_burned(key);
                 let Some(pair) = table.pair(node, key, linked.is_some()) else {
                     return Err(no_room(node, peer, key));
                 };
@@ -309,28 +316,36 @@ impl Pairs {
         }
     }
 
-    /// Drops the state shared with a peer, here and there. `strike` if it failed a secret-dependent
-    /// check.
-    pub(crate) fn burn(&self, node: &Inner, key: &PlayerKey, strike: bool) {
+    /// A secret-dependent check failed: drops what is shared with the peer, here and there.
+    pub(crate) fn burn(&self, node: &Inner, key: &PlayerKey) {
         let mut table = self.lock();
         if let Some(id) = table.lose(key) {
             table.counts.burned += 1;
-            // Not connected: the peer finds out when it asks whether the state is still held.
-            let _ = node.links.send(key, 0, Frame::PairDropped { id }.encode());
+            tell_dropped(node, key, id);
         }
-        if strike {
-            let strikes = table.strikes.add(key);
-            tracing::error!(peer = %key.fingerprint(), strikes,
-                "a secret-dependent check failed: the state shared with this peer was destroyed");
+        let strikes = table.strikes.add(key);
+        tracing::error!(peer = %key.fingerprint(), strikes,
+            "a secret-dependent check failed: the state shared with this peer was destroyed");
+    }
+
+    /// A session met a state that was burned, or that it did not find here. Others may be newer, and stay.
+    pub(crate) fn gone(&self, node: &Inner, key: &PlayerKey, id: [u8; 32]) {
+        let mut table = self.lock();
+        table.lose_burned(key);
+        // It may have come since the session began.
+        if !table.pairs.get(key).is_some_and(|pair| pair.holds(&id)) {
+            tell_dropped(node, key, id);
         }
     }
 
-    /// The peer has dropped a state, or never had it. It knows, so it is no loss to be told.
+    /// The peer has dropped a state, or never had it.
     pub(crate) fn dropped(&self, key: &PlayerKey, id: &[u8; 32]) {
-        if let Some(pair) = self.lock().pairs.get_mut(key)
-            && pair.id() == Some(*id)
+        let mut table = self.lock();
+        table.lose_if(key, |ready| ready.state.id() == *id);
+        if let Some(pair) = table.pairs.get_mut(key)
+            && pair.previous.as_ref().is_some_and(|ready| ready.state.id() == *id)
         {
-            pair.drop_state();
+            pair.previous = None;
         }
     }
 
@@ -347,9 +362,7 @@ impl Pairs {
             }
             // It may be the one that is just being made. The peer asks again.
             Some(pair) if pair.setting_up.is_some() => {}
-            Some(_) | None => {
-                let _ = node.links.send(key, 0, Frame::PairDropped { id }.encode());
-            }
+            Some(_) | None => tell_dropped(node, key, id),
         }
     }
 
@@ -411,7 +424,7 @@ impl Pairs {
         PairCounts { held: table.pairs.len() as u64, setting_up, ..table.counts }
     }
 
-    /// The peer, of higher index, holds no state.
+    /// The peer, of higher index, held no state when it said so.
     pub(crate) fn wanted(&self, node: &Arc<Inner>, key: &PlayerKey, losses: u64) {
         let PeerStatus::Up { player_index, .. } = node.links.status(key) else { return };
         let peer = PlayerIndex(player_index);
@@ -422,13 +435,15 @@ impl Pairs {
             let mut table = self.lock();
             let Some(pair) = table.pair(node, key, true) else { return };
             match &pair.state {
-                // It may have got it since. It says so, or drops it, and asks again.
-                Some(ready) if !pair.confirmed => return tell_held(node, key, ready.state.id(), true),
                 // The peer asked before it had this state.
-                Some(ready) if ready.peer_losses >= losses => return,
-                Some(_) | None => {}
+                Some(ready) if pair.confirmed && ready.peer_losses >= losses => return,
+                // It may have got it since. It says so, or drops it, and asks again.
+                Some(ready) => {
+                    pair.confirmed = false;
+                    return tell_held(node, key, ready.state.id(), true);
+                }
+                None => {}
             }
-            table.lose(key);
         }
         if let Err(failure) = self.start(node, peer, key) {
             tracing::debug!(player = %peer, %failure, "no set-up started");
@@ -534,6 +549,11 @@ fn no_room(node: &Inner, peer: PlayerIndex, key: &PlayerKey) -> Failure {
          for player {peer}, public key {fingerprint}"
     );
     Failure::new(ErrorCode::TenantPairLimit, detail).about(peer, fingerprint.to_string())
+}
+
+fn tell_dropped(node: &Inner, key: &PlayerKey, id: [u8; 32]) {
+    // Not connected: the peer finds out when it asks whether the state is still held.
+    let _ = node.links.send(key, 0, Frame::PairDropped { id }.encode());
 }
 
 fn tell_held(node: &Inner, key: &PlayerKey, id: [u8; 32], asks: bool) {

@@ -211,9 +211,13 @@ impl Running {
             }
             (None, None) => Failure::new(abort.code(), title),
         };
-        if let (Class::SecretDependent | Class::PairGone, Some(player)) = (abort.class, abort.player) {
-            let key = self.context.key_of(player);
-            self.node.pairs.burn(&self.node, key, abort.class == Class::SecretDependent);
+        if let Some(key) = abort.player.map(|player| self.context.key_of(player)) {
+            if abort.class == Class::SecretDependent {
+                self.node.pairs.burn(&self.node, key);
+            }
+            if let Some(pair) = abort.pair {
+                self.node.pairs.gone(&self.node, key, pair);
+            }
         }
         failure
     }

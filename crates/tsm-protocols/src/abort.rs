@@ -31,6 +31,8 @@ pub struct Abort {
     /// [`Class::Equivocation`] only: one of these two is at fault, and this node cannot tell which.
     /// The first made the broadcast, the second says that it received another one.
     pub one_of: Option<[PlayerIndex; 2]>,
+    /// [`Class::PairGone`] only: the identifier of the state that is gone.
+    pub pair: Option<[u8; 32]>,
     /// Name of the check in docs/spec, for this node's log only.
     pub check: &'static str,
 }
@@ -49,7 +51,8 @@ impl Abort {
     /// Class E, where `witness` reports another broadcast of `broadcaster` than we received: either
     /// the one sent two versions or the other lies. Neither is named alone (rule S-18).
     pub fn equivocation_of(broadcaster: PlayerIndex, witness: PlayerIndex, check: &'static str) -> Self {
-        Abort { class: Class::Equivocation, player: None, one_of: Some([broadcaster, witness]), check }
+        let one_of = Some([broadcaster, witness]);
+        Abort { class: Class::Equivocation, player: None, one_of, pair: None, check }
     }
 
     /// Class B.
@@ -62,18 +65,18 @@ impl Abort {
         Self::by(Class::SecretDependent, player, check)
     }
 
-    /// The pair's state is gone.
-    pub fn pair_gone(player: PlayerIndex) -> Self {
-        Self::by(Class::PairGone, player, "pair state")
+    /// The state of this identifier is gone.
+    pub fn pair_gone(player: PlayerIndex, pair: [u8; 32]) -> Self {
+        Abort { pair: Some(pair), ..Self::by(Class::PairGone, player, "pair state") }
     }
 
     /// Class U.
     pub fn unattributed(check: &'static str) -> Self {
-        Abort { class: Class::Unattributed, player: None, one_of: None, check }
+        Abort { class: Class::Unattributed, player: None, one_of: None, pair: None, check }
     }
 
     fn by(class: Class, player: PlayerIndex, check: &'static str) -> Self {
-        Abort { class, player: Some(player), one_of: None, check }
+        Abort { class, player: Some(player), one_of: None, pair: None, check }
     }
 
     /// The code under which callers and peers learn of it. Says nothing of which check failed.

@@ -9,6 +9,8 @@ use tsm_types::{Operation, PlayerKey, Session, SessionTag};
 pub const OPEN: u8 = 0;
 pub const ROUND: u8 = 1;
 pub const END: u8 = 2;
+pub const PAIR_WANTED: u8 = 3;
+pub const PAIR_DROPPED: u8 = 4;
 pub const CERTIFICATE_WANTED: u8 = 5;
 pub const CERTIFICATE: u8 = 6;
 

@@ -1,5 +1,7 @@
 //! The state that two processes share: set up once, renewed without disturbing anybody.
 
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -7,7 +9,8 @@ use tsm_crypto::CurveId;
 use tsm_node::{Settings, TenantLimits};
 use tsm_tests::frames::{self, as_it_is, watch_set_ups};
 use tsm_tests::{Network, join};
-use tsm_types::{ErrorCode, PlayerIndex};
+use tsm_transport::memory::Delivery;
+use tsm_types::{ErrorCode, PlayerIndex, SessionTag};
 
 /// Both sides open each set-up once.
 const OPENINGS: usize = 2;
@@ -135,6 +138,104 @@ async fn a_set_up_whose_last_word_is_lost_at_either_end_costs_no_session() {
         sign_three(&network, &key, "then").await;
         assert_eq!(set_ups.lock().unwrap().len(), OPENINGS, "the word of player {from} is lost");
     }
+}
+
+/// Where a first message of a signature names the state that it was made from: after the commitment and the
+/// fresh bytes.
+const NAMED: Range<usize> = frames::BODY + 64..frames::BODY + 96;
+
+/// Bytes of the first messages of a set-up (docs/spec/pair-set-up.md).
+const OF_A_SET_UP: [usize; 2] = [8_224, 4_128];
+
+/// Whether it is the first message of a signature.
+fn is_first_message(frame: &[u8]) -> bool {
+    frames::round(frame).is_some_and(|(_, phase, round)| (phase, round) == (1, 1))
+        && !OF_A_SET_UP.contains(&(frame.len() - frames::BODY))
+}
+
+/// "I hold no state", from a process that has lost more than any other.
+fn pair_wanted() -> Vec<u8> {
+    [&[frames::PAIR_WANTED][..], &u64::MAX.to_le_bytes()].concat()
+}
+
+/// "I dropped this state".
+fn pair_dropped(id: &[u8]) -> Vec<u8> {
+    [&[frames::PAIR_DROPPED], id].concat()
+}
+
+#[tokio::test(start_paused = true)]
+async fn word_of_another_state_leaves_the_present_one_alone() {
+    let network = Network::start(2, 7).await;
+    let key = network.make_key(CurveId::Secp256k1, 1).await.key_id;
+    sign_three(&network, &key, "before").await;
+    for (case, word) in [Some(pair_wanted()), Some(pair_dropped(&[9; 32])), None].into_iter().enumerate() {
+        let (late, mut said) = (network.key(1).clone(), false);
+        let set_ups = watch_set_ups(&network.links, move |frame| {
+            let mut arrives = as_it_is(frame);
+            if frame.from == late && is_first_message(&frame.bytes) && !std::mem::replace(&mut said, true) {
+                match &word {
+                    Some(word) => arrives.push(Delivery::at_once(word.clone())),
+                    // It names a state of long ago.
+                    None => arrives[0].bytes[NAMED].fill(9),
+                }
+            }
+            arrives
+        });
+        let session = network.session(&format!("meets-{case}"), &[0, 1]);
+        let answers = network.sign(&session, &key, &[7; 32]).await;
+        if case == 2 {
+            let failure = answers[&0].as_ref().unwrap_err();
+            assert_eq!((failure.code, failure.players[0].player), (ErrorCode::PairRenewed, PlayerIndex(1)));
+        } else {
+            join(&[7; 32], &answers);
+        }
+        sign_three(&network, &key, &format!("after-{case}")).await;
+        assert_eq!(set_ups.lock().unwrap().len(), 0, "case {case}");
+        assert_eq!(network.node(0).metrics().pairs_burned, 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_predecessor_that_the_peer_does_not_hold_is_named_no_more() {
+    let network = Network::start_with(2, 7, forgets(false)).await;
+    let key = network.make_key(CurveId::Secp256k1, 1).await.key_id;
+    sign_three(&network, &key, "before").await;
+    sleep(61 * MINUTE).await;
+    // By session: when a link comes up, what was said is said again.
+    let named = Arc::new(Mutex::new(Vec::<(SessionTag, Vec<u8>)>::new()));
+    let (seen, peer) = (named.clone(), network.key(1).clone());
+    let set_ups = watch_set_ups(&network.links, move |frame| {
+        let mut arrives = as_it_is(frame);
+        let mut seen = seen.lock().unwrap();
+        if let Some((session, ..)) = frames::round(&frame.bytes)
+            && is_first_message(&frame.bytes)
+            && frame.from != peer
+            && seen.last().is_none_or(|(last, _)| *last != session)
+        {
+            seen.push((session, frame.bytes[NAMED].to_vec()));
+        }
+        // After two signatures the peer says that it does not have the old state, which is not true: it names it
+        // once more, and hears the same.
+        if frame.from == peer && seen.len() == 2 {
+            arrives.push(Delivery::at_once(pair_dropped(&seen[1].1)));
+        }
+        arrives
+    });
+    for run in 0..4 {
+        let session = network.session(&format!("renewed-{run}"), &[0, 1]);
+        let answers = network.sign(&session, &key, &[7; 32]).await;
+        if run == 2 {
+            assert_eq!(answers[&0].as_ref().unwrap_err().code, ErrorCode::PairRenewed);
+        } else {
+            join(&[7; 32], &answers);
+        }
+        sleep(Duration::from_secs(2)).await;
+    }
+    let named: Vec<_> = named.lock().unwrap().iter().map(|(_, name)| name.clone()).collect();
+    assert_eq!(named[0], named[1], "the new state is not settled yet");
+    assert_ne!(named[1], named[2]);
+    assert_eq!(named[2], named[3]);
+    assert_eq!(set_ups.lock().unwrap().len(), OPENINGS);
 }
 
 #[tokio::test(start_paused = true)]

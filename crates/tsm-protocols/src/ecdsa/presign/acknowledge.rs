@@ -81,7 +81,7 @@ impl<C: Curve> Round for Multiplied<C> {
                 }
                 Ok(finished.iter().map(Finished::terms).collect::<Vec<_>>())
             })
-            .map_err(|verdict| abort_of(peer, verdict))
+            .map_err(|verdict| abort_of(peer, &pair, verdict))
         })?;
 
         // Step 4.3.

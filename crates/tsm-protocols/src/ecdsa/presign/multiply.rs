@@ -93,7 +93,7 @@ impl<C: Curve> Round for Committed<C> {
                 return Err(Abort::malformed(peer, COUNT));
             }
             let (started, named) = (started.get(peer), &message.private.pair);
-            started.and_then(|started| started.states.find(named)).ok_or(Abort::pair_gone(peer))
+            started.and_then(|started| started.states.find(named)).ok_or(Abort::pair_gone(peer, *named))
         })?;
         // Step 3.3: what this player saw in round 1, and the ssid that follows from it.
         let echo = Echo::new(context, &broadcast, &received.as_ref().map(|_, message| &message.broadcast));
@@ -108,7 +108,7 @@ impl<C: Curve> Round for Committed<C> {
                         batch::check(judged, &extension_context, &message.private.extension)
                             .map_err(|_| "C2 extension")
                     })
-                    .map_err(|verdict| abort_of(peer, verdict))?;
+                    .map_err(|verdict| abort_of(peer, &chosen, verdict))?;
                 let ssid_full = pair_ssid(context, &ssid, peer, &started.sent, &message.private);
                 // From the state that the lower index chose, so that both sides use the same.
                 let zero_shares = if context.me() < peer { started.states.mine.clone() } else { chosen };

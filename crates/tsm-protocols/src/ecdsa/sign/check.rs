@@ -79,7 +79,7 @@ impl<C: Curve> Round for Multiplied<C> {
             let check = |judged: &Judged<'_>| {
                 product.half.check(judged, &broadcast.nonce_point, &broadcast.key_point, private, rng)
             };
-            product.pair.judge(check).map_err(|verdict| abort_of(peer, verdict))
+            product.pair.judge(check).map_err(|verdict| abort_of(peer, &product.pair, verdict))
         })?;
         let public = received.as_ref().map(|_, message| &message.broadcast);
         // C8: the pk_j belong to the key, or to the derived one.

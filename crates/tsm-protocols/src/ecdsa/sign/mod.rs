@@ -27,7 +27,7 @@ pub(super) mod refusal;
 mod states;
 
 use tsm_crypto::ecdsa::PartialSignature;
-use tsm_crypto::ot::Verdict;
+use tsm_crypto::ot::{PairState, Verdict};
 use tsm_crypto::{CryptoRng, Curve, NonIdentityPoint, Secret, with_curve};
 use tsm_types::{Digest, PlayerIndex};
 
@@ -92,9 +92,9 @@ struct Run<C: Curve> {
 }
 
 /// Class S, or the quiet end if another session's failure was first (rules S-41, S-106).
-pub(super) fn abort_of(peer: PlayerIndex, verdict: Verdict<&'static str>) -> Abort {
+pub(super) fn abort_of(peer: PlayerIndex, pair: &PairState, verdict: Verdict<&'static str>) -> Abort {
     match verdict {
         Verdict::Failed(check) => Abort::secret_dependent(peer, check),
-        Verdict::Burned => Abort::pair_gone(peer),
+        Verdict::Burned => Abort::pair_gone(peer, pair.id()),
     }
 }

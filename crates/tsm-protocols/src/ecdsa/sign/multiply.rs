@@ -100,7 +100,7 @@ impl<C: Curve> Round for Committed<C> {
         // Step 4.1: the state that each peer made its extension from is one that we hold.
         let chosen = received.as_ref().try_map(|peer, message| {
             let (started, named) = (started.get(peer), &message.private.pair);
-            started.and_then(|started| started.states.find(named)).ok_or(Abort::pair_gone(peer))
+            started.and_then(|started| started.states.find(named)).ok_or(Abort::pair_gone(peer, *named))
         })?;
         // Step 4.2: what this player saw in round 1, and the ssid that follows from it.
         let echo = Echo::new(context, &broadcast, &received.as_ref().map(|_, message| &message.broadcast));
@@ -114,7 +114,7 @@ impl<C: Curve> Round for Committed<C> {
                     SenderExtension::check(judged, &extension_context, &message.private.extension)
                         .map_err(|_| "C2 extension")
                 })
-                .map_err(|verdict| abort_of(peer, verdict))?;
+                .map_err(|verdict| abort_of(peer, &chosen, verdict))?;
             let ssid_full = pair_ssid(context, &ssid, peer, &started.sent, &message.private);
             Ok(Checked { started, chosen, sender, ssid_full, commitment: message.broadcast.commitment })
         })?;
