@@ -10,7 +10,9 @@ use crate::sources;
 /// All tables.
 pub(crate) fn tables() -> String {
     let sim = latest("sim", |run| format!("{}, {} nodes", text(run, "workload"), number(run, "nodes")));
-    [schedules(&sim), faults(&sim), cases(), fuzzing(), mutants()].join("\n")
+    let mut tables = vec![schedules(&sim), faults(&sim), cases(), fuzzing(), mutants()];
+    tables.retain(|table| !table.is_empty());
+    tables.join("\n")
 }
 
 fn schedules(runs: &BTreeMap<String, Value>) -> String {
@@ -83,7 +85,8 @@ fn mutants() -> String {
 /// The runs of a kind, in the order in which they were made.
 fn kept(kind: &str) -> Vec<Value> {
     let path = sources::root().join(format!("docs/figures/{kind}.jsonl"));
-    let lines = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    // What was never run has no table.
+    let lines = std::fs::read_to_string(&path).unwrap_or_default();
     lines.lines().map(|line| serde_json::from_str(line).expect("a run is a line of JSON")).collect()
 }
 
@@ -93,6 +96,9 @@ fn latest(kind: &str, name: impl Fn(&Value) -> String) -> BTreeMap<String, Value
 }
 
 fn table(heads: &str, runs: &BTreeMap<String, Value>, row: impl Fn(&str, &Value) -> String) -> String {
+    if runs.is_empty() {
+        return String::new();
+    }
     let rule = "--- | ".repeat(heads.split(" | ").count());
     let rows = runs.iter().map(|(name, run)| format!("| {} |\n", row(name, run)));
     format!("| {heads} |\n| {}\n{}", rule.trim_end(), rows.collect::<String>())
