@@ -71,14 +71,12 @@ fn fuzzing() -> String {
 }
 
 fn mutants() -> String {
-    let runs = latest("mutants", |run| text(run, "crate").to_owned());
-    let heads = "mutants of | files | tried | do not build | caught by tests | never end | survive | left out, each with a reason | version, day";
-    table(heads, &runs, |name, run| {
-        let files = run["files"].as_array().expect("a list of files");
-        let files: Vec<&str> = files.iter().map(|file| file.as_str().expect("a file's name")).collect();
+    let runs = latest("mutants", |run| text(run, "file").to_owned());
+    let heads = "mutants of | tried | do not build | caught by tests | never end | survive | left out, each with a reason | version, day";
+    table(heads, &runs, |file, run| {
         let counts =
             ["tried", "unviable", "caught", "timeout", "missed", "left_out"].map(|field| count(run, field));
-        format!("`{name}` | {} | {} | {}", files.join(", "), counts.join(" | "), of(run))
+        format!("`{file}` | {} | {}", counts.join(" | "), of(run))
     })
 }
 
