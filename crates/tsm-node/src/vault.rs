@@ -37,6 +37,16 @@ struct KeyRecord {
     secret: Vec<u8>,
 }
 
+impl KeyRecord {
+    /// Whether it is what is kept under this name. The seal binds the name, and so does the content:
+    /// no key is shown or signed with under the name of another.
+    fn is_named(&self, id: &RecordId) -> bool {
+        let certificate = &self.certificate.certificate;
+        *id == active_id(&self.application, &certificate.key_id)
+            || *id == provisional_id(&certificate.digest())
+    }
+}
+
 impl Drop for KeyRecord {
     fn drop(&mut self) {
         self.secret.zeroize();
@@ -349,16 +359,14 @@ impl Vault {
 
     async fn read(&self, id: &RecordId) -> Result<Option<KeyRecord>, Failure> {
         let Some(stored) = self.store.get(id).await.map_err(failed)? else { return Ok(None) };
-        match borsh::from_slice::<KeyRecord>(stored.bytes.expose()) {
-            Ok(record) if record.version == KEY_RECORD_VERSION => Ok(Some(record)),
-            Ok(_) | Err(_) => {
-                tracing::error!(record = ?id, "a key record is not readable by this version");
-                Err(Failure::new(
-                    ErrorCode::StoreCorrupt,
-                    format!("record {} is not readable by this version", id.name),
-                ))
-            }
-        }
+        let wrong = match borsh::from_slice::<KeyRecord>(stored.bytes.expose()) {
+            Ok(record) if record.version != KEY_RECORD_VERSION => "is not readable by this version",
+            Ok(record) if record.is_named(id) => return Ok(Some(record)),
+            Ok(_) => "belongs to another key",
+            Err(_) => "is not readable by this version",
+        };
+        tracing::error!(record = ?id, "a key record {wrong}");
+        Err(Failure::new(ErrorCode::StoreCorrupt, format!("record {} {wrong}", id.name)))
     }
 }
 
@@ -480,6 +488,21 @@ mod tests {
         newer.version = 2;
         vault.store.insert(&active_id(&application(), &key_id), encode(&newer)).await.unwrap();
         assert_eq!(vault.key(&application(), &key_id).await.unwrap_err().code, ErrorCode::StoreCorrupt);
+    }
+
+    #[tokio::test]
+    async fn a_record_under_the_name_of_another_key_is_corrupt() {
+        let vault = vault().await;
+        let other = KeyId::new("key2").unwrap();
+        vault.store.insert(&active_id(&application(), &other), encode(&record(one()))).await.unwrap();
+        assert_eq!(
+            vault.certificate(&application(), &other).await.unwrap_err().code,
+            ErrorCode::StoreCorrupt
+        );
+        let elsewhere = ApplicationId::new("another").unwrap();
+        let key_id = KeyId::new("key1").unwrap();
+        vault.store.insert(&active_id(&elsewhere, &key_id), encode(&record(one()))).await.unwrap();
+        assert_eq!(vault.key(&elsewhere, &key_id).await.unwrap_err().code, ErrorCode::StoreCorrupt);
     }
 
     #[tokio::test]

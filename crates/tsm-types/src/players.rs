@@ -126,6 +126,21 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn thirty_two_players_are_a_session_and_one_more_is_too_many() {
+        let of = |count: u16| Players::new((0..count).map(|i| (PlayerIndex(i), key(u64::from(i)))).collect());
+        assert_eq!(of(32).unwrap().len(), 32);
+        assert_eq!(of(33).unwrap_err().code, crate::ErrorCode::PlayersInvalid);
+    }
+
+    #[test]
+    fn a_player_is_found_by_its_key_and_all_others_are_its_peers() {
+        let players = players(&[0, 5, 9]);
+        assert_eq!(players.index_of(&key(5)), Some(PlayerIndex(5)));
+        assert_eq!(players.index_of(&key(1)), None);
+        assert_eq!(players.peers_of(PlayerIndex(5)), [PlayerIndex(0), PlayerIndex(9)].into());
+    }
+
+    #[test]
     fn s21_share_numbers_start_at_one_even_for_player_zero() {
         let players = players(&[0, 5, 9]);
         assert_eq!(players.share_number(PlayerIndex(0)), Some(1));

@@ -366,6 +366,31 @@ mod tests {
         }
         refused(|body| body.connect_timeout = Some("0s".into()), RequestInvalidField, "`connect_timeout`");
         refused(|body| body.session_timeout = Some("10".into()), RequestInvalidField, "`session_timeout`");
+        // What was written is told, as far as it fits into a sentence.
+        refused(|body| body.session_timeout = Some("10".into()), RequestInvalidField, "not \"10\"");
+        let (long, told) = ("7".repeat(1000), format!("not \"{}\"...", "7".repeat(40)));
+        refused(|body| body.session_timeout = Some(long), RequestInvalidField, &told);
+    }
+
+    #[test]
+    fn as_many_players_as_a_session_may_have_are_read() {
+        let most = SessionBody { players: (0..32).collect(), ..body() };
+        assert_eq!(SessionRequest::try_from(most).unwrap().players.len(), MAX_PLAYERS);
+    }
+
+    #[test]
+    fn s62_a_digest_is_base64_of_as_many_bytes_as_some_curve_signs() {
+        for length in [32, 48, 64] {
+            let bytes: Vec<u8> = (0..length).collect();
+            assert_eq!(digest(&BASE64.encode(&bytes)), Ok(bytes));
+        }
+        for (text, code) in [
+            (BASE64.encode([7; 31]), ErrorCode::DigestInvalid),
+            (String::new(), ErrorCode::DigestInvalid),
+            ("?".to_owned(), ErrorCode::RequestInvalidField),
+        ] {
+            assert_eq!(digest(&text).unwrap_err().code, code, "{text}");
+        }
     }
 
     #[test]

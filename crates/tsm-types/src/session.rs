@@ -318,6 +318,11 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_is_shown_by_its_first_eight_bytes() {
+        assert_eq!(SessionTag([0xa7; 32]).to_string(), "a7a7a7a7a7a7a7a7");
+    }
+
+    #[test]
     fn s99_a_differing_player_key_names_the_player_and_both_fingerprints() {
         let (_, ours, theirs) = variations().remove(1);
         let difference = &ours.differences(&theirs)[0];
@@ -340,7 +345,8 @@ mod tests {
         for (curve, length) in
             [(CurveId::Secp256k1, 32), (CurveId::P256, 32), (CurveId::P384, 48), (CurveId::P521, 64)]
         {
-            assert!(Digest::new(vec![1; length], curve).is_ok());
+            let digest = Digest::new(vec![1; length], curve).unwrap();
+            assert_eq!(digest.as_bytes(), vec![1; length]);
             assert!(Digest::new(vec![1; length - 1], curve).is_err());
             assert!(Digest::new(vec![1; length + 1], curve).is_err());
         }

@@ -4,10 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use crate::measured;
 use crate::sources::{self, Source};
-
-const BEGIN: &str = "<!-- figures: written by the test -->\n";
-const END: &str = "<!-- end of figures -->";
 
 /// What may stand in place of tests.
 const REASONS: [&str; 3] = ["does not apply: ", "review rule: ", "not yet: "];
@@ -191,12 +189,19 @@ fn figures(page: &str) -> String {
 #[test]
 fn the_figures_on_the_page_are_right() {
     let page = page();
-    let (before, rest) = page.split_once(BEGIN).expect("the page has a place for figures");
-    let (written, after) = rest.split_once(END).expect("the place for figures ends");
-    let right = figures(&page);
+    let right = with(&page, "figures", &figures(&page));
+    let right = with(&right, "measured", &measured::tables());
     if std::env::var_os("UPDATE_DOCS").is_some() {
-        std::fs::write(path(), format!("{before}{BEGIN}{right}{END}{after}")).expect("the page is writable");
+        std::fs::write(path(), right).expect("the page is writable");
         return;
     }
-    assert_eq!(written, right, "renew them with UPDATE_DOCS=1");
+    assert!(page == right, "renew them with `scripts/figures page`");
+}
+
+/// The page with this between the two lines that name it.
+fn with(page: &str, name: &str, text: &str) -> String {
+    let (begin, end) = (format!("<!-- {name}: written by the test -->\n"), format!("<!-- end of {name} -->"));
+    let (before, rest) = page.split_once(&begin).expect("the page has a place for it");
+    let (_, after) = rest.split_once(&end).expect("the place ends");
+    format!("{before}{begin}{text}{end}{after}")
 }

@@ -19,6 +19,7 @@ mod honest;
 mod keys;
 mod laboratory;
 mod limits;
+mod measured;
 mod pairs;
 mod phones;
 mod pipes;
