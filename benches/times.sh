@@ -22,7 +22,7 @@ rival-sign-2-p256 2  31
 ours-presign-2  128   6
 ours-presign-3  192   3
 ours-presign-2-p256 128 3
-ours-online       1 129
+ours-online       1 641
 ours-join         1 2001
 ours-key          3 101
 ours-pair         2 11

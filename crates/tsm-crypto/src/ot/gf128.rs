@@ -40,7 +40,7 @@ impl Gf128 {
 /// For each of 128 columns the sum over b of χ_b times its part of block b. The columns are secret, the
 /// challenges public.
 pub(super) fn fold(challenges: &[Gf128], blocks: &[BitBlock]) -> BitBlock {
-    debug_assert_eq!(challenges.len(), blocks.len());
+    assert_eq!(challenges.len(), blocks.len(), "a challenge for each block");
     match Clmul::detect() {
         Some(clmul) => {
             let factors: Vec<u128> = challenges.iter().map(|challenge| challenge.0).collect();
