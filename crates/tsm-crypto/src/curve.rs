@@ -18,7 +18,7 @@ use elliptic_curve::{BatchNormalize, CurveArithmetic, Group, PrimeField};
 use rand_core::CryptoRng;
 use zeroize::Zeroize;
 
-use crate::fixed_base::{self, FixedBase};
+use crate::fixed_base::FixedBase;
 
 pub use elliptic_curve::Field;
 pub use k256::Secp256k1;
@@ -171,11 +171,6 @@ pub trait Curve: Copy + fmt::Debug + Send + Sync + 'static {
         Self::Point::mul_by_generator(scalar)
     }
 
-    /// s·G for a public scalar, in variable time.
-    fn mul_generator_vartime(scalar: &Self::Scalar) -> Self::Point {
-        Self::mul_generator(scalar)
-    }
-
     /// A uniform scalar.
     fn random_scalar(rng: &mut dyn CryptoRng) -> Self::Scalar {
         let mut wide = Self::Wide::default();
@@ -311,13 +306,8 @@ macro_rules! rustcrypto_curve {
 
             $(
                 fn mul_generator(scalar: &Self::Scalar) -> Self::Point {
-                    static TABLE: OnceLock<$fixed_base<$curve, { fixed_base::SECRET }>> = OnceLock::new();
+                    static TABLE: OnceLock<$fixed_base<$curve>> = OnceLock::new();
                     TABLE.get_or_init($fixed_base::new).mul(scalar)
-                }
-
-                fn mul_generator_vartime(scalar: &Self::Scalar) -> Self::Point {
-                    static TABLE: OnceLock<$fixed_base<$curve, { fixed_base::PUBLIC }>> = OnceLock::new();
-                    TABLE.get_or_init($fixed_base::new).mul_vartime(scalar)
                 }
             )?
 

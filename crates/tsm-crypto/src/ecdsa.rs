@@ -9,6 +9,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use elliptic_curve::Field;
 
 use crate::curve::{Curve, CurveId, NonIdentityPoint};
+#[cfg(feature = "libsecp256k1")]
+use crate::libsecp256k1;
 use crate::transcript::{Label, Transcript};
 use crate::with_curve;
 
@@ -200,9 +202,21 @@ fn join_on<C: Curve>(
     })
 }
 
-/// Whether libsecp256k1 says that C11 holds, in half of the time of the general way: the point of the
-/// verification is R exactly if the key that belongs to the signature and its recovery ID is X. `false`
-/// also where it is not part of the build, and on other curves.
+/// R + δ·G of public values, in variable time: the nonce point of a signature from a presignature. `None`
+/// if it is the identity.
+pub fn shifted_vartime<C: Curve>(
+    point: &NonIdentityPoint<C>,
+    delta: &C::Scalar,
+) -> Option<NonIdentityPoint<C>> {
+    #[cfg(feature = "libsecp256k1")]
+    if C::ID == CurveId::Secp256k1 {
+        return libsecp256k1::shifted(point, delta);
+    }
+    NonIdentityPoint::new_vartime(C::mul_generator(delta) + point.point())
+}
+
+/// Whether libsecp256k1 says that C11 holds, in half of the time of the general way. `false` also where it
+/// is not part of the build, and on other curves.
 fn recovers<C: Curve>(
     public_key: &[u8],
     digest: &[u8],
@@ -212,14 +226,7 @@ fn recovers<C: Curve>(
 ) -> bool {
     #[cfg(feature = "libsecp256k1")]
     if C::ID == CurveId::Secp256k1 {
-        use secp256k1::Message;
-        use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
-        let signature = [C::encode_scalar(r), C::encode_scalar(s)].concat();
-        let recovery_id = RecoveryId::from_u8_masked(recovery_id);
-        let recovered = RecoverableSignature::from_compact(&signature, recovery_id)
-            .ok()
-            .and_then(|signature| signature.recover(Message::from_digest(digest.try_into().ok()?)).ok());
-        return recovered.is_some_and(|key| key.serialize() == public_key);
+        return libsecp256k1::recovers::<C>(public_key, digest, r, s, recovery_id);
     }
     let _ = (public_key, digest, r, s, recovery_id);
     false

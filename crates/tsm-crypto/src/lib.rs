@@ -26,6 +26,8 @@ pub mod transcript;
 pub mod xpub;
 
 mod fixed_base;
+#[cfg(feature = "libsecp256k1")]
+mod libsecp256k1;
 
 pub use curve::{CanonicalScalar, Curve, CurveId, NonIdentityPoint, P256, P384, P521, Secp256k1};
 pub use identity::{IdentityKey, IdentityPublicKey};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use elliptic_curve::{Field, Group};
-use tsm_crypto::ecdsa::{Common, PARTIAL_VERSION, PartialSignature};
+use tsm_crypto::ecdsa::{Common, PARTIAL_VERSION, PartialSignature, shifted_vartime};
 use tsm_crypto::{Curve, Label, NonIdentityPoint, Secret, Transcript, with_curve};
 use tsm_types::{Digest, ErrorCode, PlayerIndex, Players, PresignatureId};
 
@@ -140,8 +140,7 @@ impl PublicPart {
         // Step 5.3.
         let nonce_point: &NonIdentityPoint<C> =
             self.decoded.downcast_ref().expect("a presignature is made on its key's curve");
-        let r_point =
-            NonIdentityPoint::<C>::new_vartime(C::mul_generator_vartime(&delta) + nonce_point.point());
+        let r_point = shifted_vartime(nonce_point, &delta);
         // C14: no value of a hash or a sum is the one in q at which something degenerates (S-61).
         let r = r_point.map(|point| (C::r_coordinate(&point).r, point));
         let Some((r, r_point)) = r.filter(|(r, _)| !bool::from(r.is_zero() | delta.is_zero())) else {
