@@ -61,12 +61,8 @@ fn fuzzing() -> String {
     let heads = "fuzzed with libFuzzer | minutes | executions | edges of code reached in the last run | findings | version, day";
     table(heads, &runs, |target, last| {
         let (seconds, executions, findings) = sums[target];
-        let (minutes, executions) = (seconds.div_ceil(60), grouped(executions));
-        format!(
-            "`{target}` | {minutes} | {executions} | {} | {findings} | {}",
-            count(last, "edges"),
-            of(last)
-        )
+        let (minutes, executions, edges) = (seconds as f64 / 60.0, grouped(executions), count(last, "edges"));
+        format!("`{target}` | {minutes:.1} | {executions} | {edges} | {findings} | {}", of(last))
     })
 }
 

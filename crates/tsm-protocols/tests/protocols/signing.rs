@@ -557,7 +557,9 @@ fn s21_s30_only_enough_holders_of_the_key_sign() {
         sign::start(&context, &shares[&p(share)], &digest, PAIRS.of(&context), &mut test_rng(1)).err()
     };
     let threshold = shares[&p(0)].certificate.threshold;
-    assert_eq!(refusal(&[0, 5], 0, 0), Some(SignRefusal::TooFewSigners { named: 2, threshold }));
+    let too_few = SignRefusal::TooFewSigners { named: 2, threshold };
+    assert_eq!(refusal(&[0, 5], 0, 0), Some(too_few));
+    assert_eq!(too_few.to_string(), "3 holders must sign; the session names 2");
     assert_eq!(refusal(&[0, 5, 300], 0, 0), Some(SignRefusal::NotAHolder(p(300))));
     assert_eq!(refusal(&[0, 5, 9, 11, 300], 0, 0), Some(SignRefusal::NotAHolder(p(300))));
     assert_eq!(refusal(&[0, 5, 9], 0, 5), Some(SignRefusal::Share));
