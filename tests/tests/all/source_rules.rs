@@ -270,7 +270,7 @@ fn s108_variable_time_functions_see_public_values_only() {
         "a variable-time call",
         uses,
         &[
-            ("crates/tsm-crypto/src/curve.rs", 5, "the definitions of the functions whose names say so"),
+            ("crates/tsm-crypto/src/curve.rs", 4, "the definitions of the functions whose names say so"),
             (
                 "crates/tsm-crypto/src/dlog.rs",
                 1,
@@ -278,8 +278,8 @@ fn s108_variable_time_functions_see_public_values_only() {
             ),
             (
                 "crates/tsm-crypto/src/ecdsa.rs",
-                2,
-                "verifies a signature, given or joined: all of it is public",
+                3,
+                "verifies a signature, given or joined, or shifts its R: all of it is public",
             ),
             (
                 "crates/tsm-crypto/src/ot/gf128.rs",
