@@ -19,11 +19,11 @@ perf report -i "$data" --no-children --stdio --percent-limit 0 2>/dev/null | awk
     { share = $1 + 0 }
     /safegcd|to_affine|sqrt|[Dd]ecompress|to_sec1_point/ { sum["points to and from bytes: inversions, roots"] += share; next }
     /k256::arithmetic::(scalar|wide)/ { sum["scalars, one by one"] += share; next }
-    /k256::|primeorder::|wnaf|fixed_base/ { sum["curve points: multiplication by scalars"] += share; next }
-    /sign::multiply::Checked|sign::check::Product|vole::/ { sum["multiplication from OT: sums of products, reduction"] += share; next }
+    /k256::|primeorder::|wnaf|fixed_base|ConditionallySelectable/ { sum["curve points: multiplication by scalars"] += share; next }
+    /sign::multiply::Checked|sign::check::Product|vole::|tsm_simd::ifma|ot::rows|ot::limbs/ { sum["multiplication from OT: sums of products, reduction"] += share; next }
     /sha2::|blake3|tagged_hash/ { sum["hashing"] += share; next }
-    /aes::|pads::|extension::expand/ { sum["AES: pads and expansion of seeds"] += share; next }
-    /ot::extension|ot::bits|gf128|transpose|array::<impl/ { sum["OT extension: transposition, check"] += share; next }
+    /aes::|pads::|columns::Tree/ { sum["AES: pads and expansion of seeds"] += share; next }
+    /ot::extension|ot::columns|ot::bits|gf128|clmul|transpose|array::<impl/ { sum["OT extension: transposition, check"] += share; next }
     /mem(move|set|cmp|cpy)|malloc|free|realloc|unlink_chunk|borsh|serde|postcard/ { sum["memory: copying, wiping, allocating, encoding"] += share; next }
     { sum["all else"] += share }
     END {

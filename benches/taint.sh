@@ -2,8 +2,8 @@
 # Constant time, checked by memcheck: secrets are "undefined", and a jump or an address that depends
 # on one is an error.
 #
-#   benches/taint.sh     pair set-up and signing on two curves; then two leaks that are made on
-#                        purpose, which must be found
+#   benches/taint.sh     pair set-up, signing and presigning on two curves; then two leaks that are made
+#                        on purpose, which must be found
 #
 # Secret is what is read from /dev/urandom: all that the protocols draw, and the key shares. Public is
 # what is sent. What else is public without being read from a message (a player's own points, the

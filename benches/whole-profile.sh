@@ -65,7 +65,7 @@ awk '
         sum[found ? found : "all else"] += count
         total += count
     }
-    END { for (kind in sum) printf "| %s | %.1f %% |\n", kind, 100 * sum[kind] / total }
+    END { for (what in sum) printf "| %s | %.1f %% |\n", what, 100 * sum[what] / total }
 ' "$folder/stacks" | sort -t'|' -k3 -rn
 
 awk -v title="One of two nodes at 16 operations at a time: $operation" -f benches/flame.awk "$folder/stacks" > "$chart"

@@ -1,4 +1,4 @@
-//! What `benches/taint.sh` runs under memcheck: a pair set-up and a signature with secrets from
+//! What `benches/taint.sh` runs under memcheck: a pair set-up, a signature and presignatures with secrets from
 //! /dev/urandom and messages that go to /dev/null. The script says what that means.
 
 use std::convert::Infallible;
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Two of three players set up their pair and sign. The key is made before, from known randomness,
+/// Two of three players set up their pair, sign and presign. The key is made before, from known randomness,
 /// so that what is public of it is known to be public; its shares become secret here.
 fn sign(curve: CurveId) {
     let mut network = Network::new(3);
@@ -62,6 +62,9 @@ fn sign(curve: CurveId) {
     }
     // Not a signature unless all of it was right.
     ours::join_and_verify(&partials);
+    // More than go through the check of a batch together. None is made unless all of them were right.
+    let made = network.presign(&shares, 2, 9);
+    assert!(made.iter().all(|of_player| of_player.len() == 9));
 }
 
 /// A generator whose bytes memcheck takes for undefined.

@@ -39,7 +39,7 @@ fn compare(logs: &[String]) -> Result<bool, std::io::Error> {
             let entry = entries.iter().position(|[place, code, innermost, _]| {
                 *place == file
                     && text.as_ref().is_some_and(|text| text.starts_with(code))
-                    && finding.innermost == *innermost
+                    && (*innermost == "*" || finding.innermost == *innermost)
             });
             match entry {
                 Some(entry) => met[entry] = true,
