@@ -46,11 +46,8 @@ where
         let mut points = Vec::new();
         for _ in 0..SCALAR_BITS.div_ceil(WIDTH) {
             let step = C::ProjectivePoint::generator() * weight;
-            let mut multiple = C::ProjectivePoint::generator() * (weight * half);
-            for _ in 0..MULTIPLES {
-                points.push(multiple);
-                multiple = multiple + step;
-            }
+            let first = C::ProjectivePoint::generator() * (weight * half);
+            points.extend(std::iter::successors(Some(first), |point| Some(*point + step)).take(MULTIPLES));
             weights += weight;
             weight *= C::Scalar::from(VALUES);
         }
