@@ -120,8 +120,7 @@ pub(crate) fn partial(bytes: &[u8]) {
             // What comes out has been verified under the key that the parts name.
             let named: ecdsa::PartialSignature = borsh::from_slice(parts[0]).unwrap();
             let der = tsm_crypto::with_curve!(named.common.curve, C => {
-                let point = borsh::from_slice::<tsm_crypto::NonIdentityPoint<C>>(&named.common.public_key);
-                <C as Curve>::public_key_der(point.unwrap().point())
+                <C as Curve>::public_key_der(&C::decode_point(&named.common.public_key).unwrap())
             });
             assert!(ecdsa::verify(named.common.curve, &der, &digest, signature.der()));
         }
