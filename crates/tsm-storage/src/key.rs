@@ -289,6 +289,33 @@ mod tests {
     }
 
     #[test]
+    fn the_highest_cost_is_taken_and_none_above_it() {
+        let taken = |memory_kib, passes, lanes| Stretch { memory_kib, passes, lanes }.params().is_some();
+        assert!(taken(1_048_576, 1, 1) && !taken(1_048_577, 1, 1));
+        assert!(taken(8, 16, 1) && !taken(8, 17, 1));
+        assert!(taken(128, 1, 16) && !taken(136, 1, 17));
+    }
+
+    #[test]
+    fn a_header_is_one_of_this_key_only_with_all_that_it_says() {
+        let (header, key) = RecordKey::create(b"password", Stretch::CHEAPEST).unwrap();
+        // Under the same cipher key, as neither its number nor another text changes that.
+        let renamed = KeyHeader { key_id: 2, ..header.clone() };
+        assert!(matches!(RecordKey::unlock(b"password", &renamed), Err(StoreError::WrongPassword)));
+        let check = key.seal_with(&check_data(&header), b"another text").unwrap();
+        let other = KeyHeader { check, ..header };
+        assert!(matches!(RecordKey::unlock(b"password", &other), Err(StoreError::WrongPassword)));
+    }
+
+    #[test]
+    fn a_record_says_under_which_key_it_is_sealed() {
+        let key = RecordKey { id: 7, ..key() };
+        let sealed = key.seal(&RecordId::new(RecordKind::KeyShare, "a", "k"), b"x").unwrap();
+        assert_eq!((key.id(), key_id(&sealed)), (7, Some(7)));
+        assert_eq!(key_id(&Sealed(vec![FORM])), None);
+    }
+
+    #[test]
     fn the_form_of_a_record_holds_the_schema_version() {
         assert_eq!(u32::from(FORM), SCHEMA_VERSION);
     }

@@ -28,6 +28,19 @@ async fn a_wrong_password_is_told_before_anything_is_written() {
 }
 
 #[tokio::test]
+async fn a_check_of_the_password_says_whether_there_is_a_store_and_makes_none() {
+    let memory = Memory::new();
+    assert_eq!(SealedStore::check(&memory, password(PASSWORD)).await, Ok(false));
+    assert_eq!(memory.key_headers().await, Ok(vec![]));
+    drop(open(&memory).await);
+    assert_eq!(SealedStore::check(&memory, password(PASSWORD)).await, Ok(true));
+    assert_eq!(
+        SealedStore::check(&memory, password("Master password")).await,
+        Err(StoreError::WrongPassword)
+    );
+}
+
+#[tokio::test]
 async fn an_empty_password_is_refused() {
     let memory = Memory::new();
     let error = SealedStore::open(&memory, password(""), Stretch::CHEAPEST).await.unwrap_err();
