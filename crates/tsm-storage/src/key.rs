@@ -308,6 +308,25 @@ mod tests {
     }
 
     #[test]
+    fn a_check_is_bound_to_all_that_its_header_says_and_to_no_record() {
+        let (header, _) = RecordKey::create(b"password", Stretch::CHEAPEST).unwrap();
+        let stretch = header.stretch;
+        let mut salt = header.salt;
+        salt[31] ^= 1;
+        let changed = [
+            header.clone(),
+            KeyHeader { key_id: 2, ..header.clone() },
+            KeyHeader { stretch: Stretch { memory_kib: 9, ..stretch }, ..header.clone() },
+            KeyHeader { stretch: Stretch { passes: 2, ..stretch }, ..header.clone() },
+            KeyHeader { stretch: Stretch { lanes: 2, ..stretch }, ..header.clone() },
+            KeyHeader { salt, ..header },
+        ];
+        let data: std::collections::BTreeSet<Vec<u8>> = changed.iter().map(check_data).collect();
+        assert_eq!(data.len(), changed.len());
+        assert!(data.iter().all(|data| data.starts_with(b"OpenTSM check")));
+    }
+
+    #[test]
     fn a_record_says_under_which_key_it_is_sealed() {
         let key = RecordKey { id: 7, ..key() };
         let sealed = key.seal(&RecordId::new(RecordKind::KeyShare, "a", "k"), b"x").unwrap();
