@@ -216,7 +216,7 @@ fn s27_unsafe_code_is_forbidden_but_in_one_file() {
         unsafe_lines,
         &[(
             "crates/tsm-simd/src/x86.rs",
-            4,
+            6,
             "the lint's exception, entering functions for features that were found, two casts of 64 bytes",
         )],
     );
