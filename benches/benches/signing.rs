@@ -59,7 +59,7 @@ fn presigning(criterion: &mut Criterion<CpuTime>) {
     let (mut network, shares) = our_key(CurveId::Secp256k1);
     group.bench_function("secp256k1 online, one partial signature/ours", |bencher| {
         bencher.iter_custom(|iterations| {
-            // The clock is read twice for a batch: that takes as long as one of them on some machines.
+            // The clock is read twice for a batch, so that its reading does not count.
             let batches = iterations.div_ceil(u64::from(BATCH));
             let all = sum(batches, || {
                 let made = network.presign(&shares, 2, BATCH).swap_remove(0);

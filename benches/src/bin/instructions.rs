@@ -97,7 +97,7 @@ fn rival_signature<C: rival::Curve>(signers: u8, runs: u32) {
     });
 }
 
-/// The clock is read twice for all runs: on some machines that takes as long as a run.
+/// The clock is read twice for all runs, so that its reading does not count.
 fn repeat<T>(runs: u32, mut work: impl FnMut() -> T) {
     black_box(work());
     let more = runs - 1;
