@@ -26,48 +26,67 @@ pub(crate) fn recovers<C: Curve>(
     recovered.is_some_and(|key| key.serialize() == public_key)
 }
 
+/// Bits of a digit of a scalar. One more makes the table twice as large and saves two additions of 26, less
+/// what the processor waits for memory.
+const WIDTH: usize = 10;
+
+/// Digits of a scalar.
+const DIGITS: usize = (8 * Secp256k1::SCALAR_BYTES).div_ceil(WIDTH);
+
+/// Values of a digit but zero.
+const MULTIPLES: usize = (1 << WIDTH) - 1;
+
 /// point + scalar·G as a sum of multiples from a table. `None` if it is the identity.
 pub(crate) fn shifted<C: Curve>(
     point: &NonIdentityPoint<C>,
     scalar: &C::Scalar,
 ) -> Option<NonIdentityPoint<C>> {
-    let encoded = borsh::to_vec(point).expect("encoding to memory cannot fail");
-    let point = PublicKey::from_slice(&encoded).expect("a point of the curve");
-    let digits = C::encode_scalar(scalar);
-    // Digit d of 256^i has number d - 1; zero has none.
-    let multiples = table()
-        .iter()
-        .zip(digits.iter().rev())
-        .filter_map(|(multiples, digit)| usize::from(*digit).checked_sub(1).map(|number| &multiples[number]));
-    let terms: Vec<&PublicKey> = std::iter::once(&point).chain(multiples).collect();
-    let sum = PublicKey::combine_keys(&terms).ok()?;
+    let mut terms = vec![public_key(point)];
+    for (multiples, digit) in table().iter().zip(digits(&C::encode_scalar(scalar))) {
+        // Copied: so the processor fetches all of them at once, not each when its turn to be added has come.
+        terms.extend(digit.checked_sub(1).map(|number| multiples[number]));
+    }
+    let sum = PublicKey::combine_keys(&terms.iter().collect::<Vec<_>>()).ok()?;
     Some(borsh::from_slice(&sum.serialize_uncompressed()).expect("a point of the curve"))
 }
 
-/// 1 to 255 times 256^i·G, for each byte of a scalar: 522 KB, made at first use in some milliseconds.
-fn table() -> &'static [[PublicKey; 255]] {
-    static TABLE: OnceLock<Vec<[PublicKey; 255]>> = OnceLock::new();
+/// The digits of a scalar's encoding, the lowest first.
+fn digits(encoded: &[u8]) -> impl Iterator<Item = usize> {
+    // Little endian, with room for the bits beyond the highest.
+    let mut number = [0; Secp256k1::SCALAR_BYTES + 2];
+    for (low, high) in number.iter_mut().zip(encoded.iter().rev()) {
+        *low = *high;
+    }
+    (0..DIGITS).map(move |digit| {
+        let (byte, bit) = (digit * WIDTH / 8, digit * WIDTH % 8);
+        let word = u32::from_le_bytes([number[byte], number[byte + 1], number[byte + 2], 0]);
+        (word >> bit) as usize & MULTIPLES
+    })
+}
+
+/// 1 to 1023 times 1024^i·G, for each digit of a scalar: 1.7 MB, made at first use in some 15 milliseconds.
+fn table() -> &'static [[PublicKey; MULTIPLES]] {
+    static TABLE: OnceLock<Vec<[PublicKey; MULTIPLES]>> = OnceLock::new();
     TABLE.get_or_init(|| {
-        let mut points = Vec::with_capacity(Secp256k1::SCALAR_BYTES * 255);
+        let mut points = Vec::with_capacity(DIGITS * MULTIPLES);
         let mut base = <Secp256k1 as Curve>::Point::generator();
-        for _ in 0..Secp256k1::SCALAR_BYTES {
+        for _ in 0..DIGITS {
             let mut multiple = base;
-            for _ in 0..255 {
+            for _ in 0..MULTIPLES {
                 points.push(multiple);
                 multiple += base;
             }
             base = multiple;
         }
         let points = NonIdentityPoint::<Secp256k1>::batch(&points).expect("no multiple is the identity");
-        let keys: Vec<PublicKey> = points
-            .iter()
-            .map(|point| {
-                let encoded = borsh::to_vec(point).expect("encoding to memory cannot fail");
-                PublicKey::from_slice(&encoded).expect("a point of the curve")
-            })
-            .collect();
+        let keys: Vec<PublicKey> = points.iter().map(public_key).collect();
         keys.as_chunks().0.to_vec()
     })
+}
+
+fn public_key<C: Curve>(point: &NonIdentityPoint<C>) -> PublicKey {
+    let encoded = borsh::to_vec(point).expect("encoding to memory cannot fail");
+    PublicKey::from_slice(&encoded).expect("a point of the curve")
 }
 
 #[cfg(test)]
@@ -89,12 +108,12 @@ mod tests {
         for _ in 0..100 {
             agrees(Secp256k1::random_nonzero_scalar(&mut rng), Secp256k1::random_scalar(&mut rng));
         }
-        let mut weight = Scalar::ONE;
-        for _ in 0..Secp256k1::SCALAR_BYTES {
-            for digit in [0, 1, 2, 127, 128, 254, 255] {
-                agrees(Scalar::from(7u64), weight * Scalar::from(digit as u64));
+        let (mut weight, values) = (Scalar::ONE, 1u64 << WIDTH);
+        for _ in 0..DIGITS {
+            for digit in [0, 1, 2, values / 2 - 1, values / 2, values - 2, values - 1] {
+                agrees(Scalar::from(7u64), weight * Scalar::from(digit));
             }
-            weight *= Scalar::from(256u64);
+            weight *= Scalar::from(values);
         }
     }
 

@@ -54,6 +54,17 @@ fn theirs(key: &Key) -> XPub {
 }
 
 #[test]
+fn a_refusal_says_which_step_it_is() {
+    for (error, said) in [
+        (DerivationError::Hardened(HARDENED + 44), "step 2147483692 is hardened (that is 44')"),
+        (DerivationError::TooLong(51), "at most 50 steps; this one has 51"),
+        (DerivationError::NoKey(7), "no key at step 7"),
+    ] {
+        assert!(error.to_string().contains(said), "{error}");
+    }
+}
+
+#[test]
 fn s89_every_soft_step_of_the_official_vectors_gives_the_official_key() {
     let mut earlier = BTreeMap::new();
     let mut soft = 0;

