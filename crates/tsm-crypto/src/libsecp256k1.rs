@@ -41,7 +41,8 @@ pub(crate) fn shifted<C: Curve>(
     point: &NonIdentityPoint<C>,
     scalar: &C::Scalar,
 ) -> Option<NonIdentityPoint<C>> {
-    let mut terms = vec![public_key(point)];
+    let mut terms = Vec::with_capacity(1 + DIGITS);
+    terms.push(public_key(point));
     for (multiples, digit) in table().iter().zip(digits(&C::encode_scalar(scalar))) {
         // Copied: so the processor fetches all of them at once, not each when its turn to be added has come.
         terms.extend(digit.checked_sub(1).map(|number| multiples[number]));

@@ -149,11 +149,32 @@ mod tests {
             assert!(words.bytes <= MAX_BYTES_IN_ALL);
         }
         assert!(tags(&words, &quiet).is_empty(), "the oldest give way");
+        assert_eq!(words.bytes, MAX_BYTES_IN_ALL, "and no more than must");
         let sum: usize = words.peers.values().map(|of_peer| of_peer.bytes).sum();
         assert_eq!(sum, words.bytes, "the books are right");
         tokio::time::advance(LIFETIME + Duration::from_secs(1)).await;
         words.expire();
         assert!(words.peers.is_empty() && words.order.is_empty() && words.bytes == 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_gave_way_takes_nothing_along_when_its_time_has_come() {
+        let (mut words, peer) = (LastWords::default(), key(0));
+        words.keep(&peer, PROCESS, tag(1), frame(MAX_BYTES));
+        tokio::time::advance(LIFETIME).await;
+        words.expire();
+        assert_eq!(tags(&words, &peer), [1], "its time is not over");
+        words.keep(&peer, PROCESS, tag(2), frame(MAX_BYTES));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        words.expire();
+        assert_eq!((tags(&words, &peer), words.order.len()), (vec![2], 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_said_nothing_is_not_kept() {
+        let mut words = LastWords::default();
+        words.keep(&key(0), PROCESS, tag(1), Vec::new());
+        assert!(words.peers.is_empty() && words.order.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -153,3 +153,53 @@ impl Outcomes {
         self.0.lock().expect("no holder of this lock panics")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIFETIME: Duration = Duration::from_secs(600);
+
+    fn place(number: usize) -> Place {
+        (ApplicationId::new("app").unwrap(), SessionId::new(format!("run-{number}")).unwrap())
+    }
+
+    fn start(runs: &mut Runs, number: usize) {
+        let run = Run { tag: SessionTag([0; 32]), answer: watch::channel(None).1, callers: Weak::new() };
+        runs.runs.insert(place(number), run);
+    }
+
+    fn end(runs: &mut Runs, number: usize) {
+        start(runs, number);
+        runs.ended.push_back((Instant::now(), place(number)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outcome_is_kept_for_its_lifetime_and_a_running_one_until_it_ends() {
+        let mut runs = Runs::default();
+        start(&mut runs, 0);
+        end(&mut runs, 1);
+        tokio::time::advance(LIFETIME - Duration::from_millis(1)).await;
+        end(&mut runs, 2);
+        runs.expire(LIFETIME);
+        assert_eq!((runs.runs.len(), runs.ended.len()), (3, 2));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        runs.expire(LIFETIME);
+        assert!(!runs.runs.contains_key(&place(1)));
+        assert_eq!((runs.runs.len(), runs.ended.len()), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s105_of_16384_outcomes_the_oldest_gives_way() {
+        let mut runs = Runs::default();
+        for number in 0..16_384 {
+            end(&mut runs, number);
+            runs.expire(LIFETIME);
+        }
+        assert!(runs.runs.contains_key(&place(0)), "all have room");
+        end(&mut runs, 16_384);
+        runs.expire(LIFETIME);
+        assert!(!runs.runs.contains_key(&place(0)) && runs.runs.contains_key(&place(16_384)));
+        assert_eq!((runs.runs.len(), runs.ended.len()), (16_384, 16_384));
+    }
+}

@@ -356,6 +356,15 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_a_pipe_that_this_node_has_is_used() {
+        let pipes = Pipes { web_socket: true, broker: false };
+        let known = KnownPlayers { pipes, ..player_one() };
+        let reach: Reach = "wss://there/".parse().unwrap();
+        let Reach::Dial(address) = &reach else { panic!("{reach}") };
+        assert_eq!(known.route(PlayerIndex(2), Some(&reach)).unwrap(), Route::Dial(address.clone()));
+    }
+
+    #[test]
     fn a_session_can_say_that_a_player_comes_by_itself() {
         let mut session = request(&[1, 3], &[(3, 53)]);
         session.dynamic_addresses.insert(PlayerIndex(3), Reach::Incoming);

@@ -103,4 +103,33 @@ mod tests {
         strikes.expire();
         assert!(strikes.peers.is_empty() && strikes.order.is_empty());
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn s104_a_strike_counts_for_a_day() {
+        let (mut strikes, peer) = (Strikes::default(), key(1));
+        for hours in [0, 23, 0] {
+            advance(Duration::from_secs(hours * 3600)).await;
+            strikes.expire();
+            strikes.add(&peer);
+            strikes.set_up(&peer);
+        }
+        assert!(strikes.slow_down(&peer), "three within 23 hours");
+        advance(Duration::from_secs(3600 + 1)).await;
+        strikes.set_up(&peer);
+        assert!(!strikes.slow_down(&peer), "two within the last day");
+        strikes.expire();
+        assert_eq!((strikes.peers.len(), strikes.order.len()), (1, 1), "which count still");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s105_of_16384_peers_the_first_is_forgotten_for_another() {
+        let mut strikes = Strikes::default();
+        for seed in 0..16_384 {
+            strikes.add(&key(seed));
+        }
+        assert_eq!((strikes.peers.len(), strikes.order.len()), (16_384, 16_384));
+        strikes.add(&key(16_384));
+        assert_eq!((strikes.peers.len(), strikes.order.len()), (16_384, 16_384));
+        assert!(!strikes.peers.contains_key(&key(0)) && strikes.peers.contains_key(&key(16_384)));
+    }
 }

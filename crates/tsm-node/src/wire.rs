@@ -334,4 +334,27 @@ pub(crate) mod tests {
         assert_eq!(EndFrame { fields: vec!["x".repeat(65)], ..good() }.checked_code(), None);
         assert_eq!(EndFrame { players: vec![PlayerIndex(1); 65], ..good() }.checked_code(), None);
     }
+
+    #[test]
+    fn two_sessions_dispute_the_keys_in_which_they_differ() {
+        let key = |seed| IdentityKey::generate(&mut test_rng(seed)).public().clone();
+        let sees = |keys: &[(u16, u64)]| {
+            let players = keys.iter().map(|(player, seed)| (PlayerIndex(*player), key(*seed))).collect();
+            Session { players: Players::new(players).unwrap(), ..session(Operation::SetUpPair) }
+        };
+        let (one, other) = (sees(&[(0, 1), (1, 2), (2, 3)]), sees(&[(0, 1), (1, 9), (5, 6)]));
+        let disputed = DisputedKey::between((PlayerIndex(1), &one), (PlayerIndex(2), &other));
+        let print = |seed| Some(key(seed).fingerprint());
+        let expected = [(1, print(2), print(9)), (2, print(3), None), (5, None, print(6))];
+        let expected = expected.map(|(player, one, other)| DisputedKey {
+            player: PlayerIndex(player),
+            seen: [SeenKey { by: PlayerIndex(1), key: one }, SeenKey { by: PlayerIndex(2), key: other }],
+        });
+        assert_eq!(disputed, expected);
+        let said = format!(
+            "public key of player 2: {} at player 1, not in the session at player 2",
+            key(3).fingerprint()
+        );
+        assert_eq!(disputed[1].to_string(), said);
+    }
 }
