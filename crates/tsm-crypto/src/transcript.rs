@@ -3,6 +3,9 @@
 //! Every hash has a [`Label`], and its inputs are named fields with a type tag and a length, never
 //! glued bytes: two different lists of fields never give the same hash input (rules S-08, S-09).
 
+use std::hint::black_box;
+use std::sync::LazyLock;
+
 use crate::curve::{Curve, NonIdentityPoint};
 
 /// Version of `docs/spec/`. Part of every label, so that two versions share no hash value (S-06).
@@ -112,8 +115,19 @@ impl Label {
 ///
 /// The field's wire form is: type tag (1 byte), length of the name (1 byte), name, length of the
 /// value (8 bytes, little endian), value. A list is a [`count`](Self::count) followed by its items.
+///
+/// The state of the hash has a place of its own: it takes 1.9 KB, and a transcript is handed on from field to
+/// field.
 #[derive(Clone)]
-pub struct Transcript(blake3::Hasher);
+pub struct Transcript(Box<blake3::Hasher>);
+
+/// The hash function of each label, in the order of [`Label::ALL`]: to derive one takes a hash, too.
+static FUNCTIONS: LazyLock<Vec<blake3::Hasher>> = LazyLock::new(|| {
+    Label::ALL.iter().map(|label| blake3::Hasher::new_derive_key(&label.context())).collect()
+});
+
+/// Bytes of a field before its value, at most: names are short.
+const HEADER_BYTES: usize = 64;
 
 const TAG_BYTES: u8 = 1;
 const TAG_NUMBER: u8 = 2;
@@ -124,7 +138,7 @@ const TAG_SCALAR: u8 = 5;
 impl Transcript {
     /// An empty transcript for one use.
     pub fn new(label: Label) -> Self {
-        Transcript(blake3::Hasher::new_derive_key(&label.context()))
+        Transcript(Box::new(FUNCTIONS[label as usize].clone()))
     }
 
     /// Appends a byte string.
@@ -181,11 +195,24 @@ impl Transcript {
 
     fn field(mut self, tag: u8, name: &'static str, value: &[u8]) -> Self {
         let name_len = u8::try_from(name.len()).expect("field names are short literals");
-        self.0.update(&[tag, name_len]);
-        self.0.update(name.as_bytes());
-        self.0.update(&(value.len() as u64).to_le_bytes());
+        let mut header = [0; HEADER_BYTES];
+        let fields = [&[tag, name_len], name.as_bytes(), &(value.len() as u64).to_le_bytes()];
+        let mut end = 0;
+        for field in fields {
+            header[end..][..field.len()].copy_from_slice(field);
+            end += field.len();
+        }
+        self.0.update(&header[..end]);
         self.0.update(value);
         self
+    }
+}
+
+impl Drop for Transcript {
+    fn drop(&mut self) {
+        // What was hashed may be secret, and the last of it stands in the state as it was.
+        self.0.reset();
+        black_box(&self.0);
     }
 }
 
@@ -209,6 +236,16 @@ mod tests {
     fn s09_no_two_labels_share_a_context() {
         let contexts: BTreeSet<String> = Label::ALL.iter().map(|l| l.context()).collect();
         assert_eq!(contexts.len(), Label::ALL.len());
+    }
+
+    #[test]
+    fn every_label_has_the_function_of_its_own_context() {
+        for label in Label::ALL {
+            let other = blake3::Hasher::new_derive_key(&label.context())
+                .update(b"\x01\x01a\x02\0\0\0\0\0\0\0xy")
+                .finalize();
+            assert_eq!(Transcript::new(*label).bytes("a", b"xy").digest(), *other.as_bytes(), "{label:?}");
+        }
     }
 
     #[test]
