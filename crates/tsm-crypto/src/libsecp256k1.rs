@@ -41,13 +41,16 @@ pub(crate) fn shifted<C: Curve>(
     point: &NonIdentityPoint<C>,
     scalar: &C::Scalar,
 ) -> Option<NonIdentityPoint<C>> {
-    let mut terms = Vec::with_capacity(1 + DIGITS);
-    terms.push(public_key(point));
+    // Copied first: so the processor fetches all of them at once, not each when its turn to be added has come.
+    let mut terms = [public_key(point); 1 + DIGITS];
+    let mut count = 1;
     for (multiples, digit) in table().iter().zip(digits(&C::encode_scalar(scalar))) {
-        // Copied: so the processor fetches all of them at once, not each when its turn to be added has come.
-        terms.extend(digit.checked_sub(1).map(|number| multiples[number]));
+        if let Some(number) = digit.checked_sub(1) {
+            terms[count] = multiples[number];
+            count += 1;
+        }
     }
-    let sum = PublicKey::combine_keys(&terms.iter().collect::<Vec<_>>()).ok()?;
+    let sum = PublicKey::combine_keys(&terms.each_ref()[..count]).ok()?;
     Some(borsh::from_slice(&sum.serialize_uncompressed()).expect("a point of the curve"))
 }
 
