@@ -11,6 +11,11 @@ use std::process::ExitCode;
 use tsm_benches::{clocked, floor, ours, rival};
 use tsm_types::{CurveId, PlayerIndex};
 
+/// That of the binary `tsm`, for everybody.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Presignatures of a batch.
 const BATCH: u16 = 64;
 

@@ -187,7 +187,7 @@ fn s65_high_s_stays_on_the_nist_curves() {
 #[test]
 fn s65_an_x_coordinate_above_the_order_sets_bit_one_of_the_recovery_id() {
     // The x coordinate of a point of secp256k1 that lies between the group order and the field's
-    // prime: found by counting up from the order.
+    // prime: found by counting up from the order, which is one itself, with r = 0.
     let mut x = Secp256k1::encode_scalar(&-<Secp256k1 as Curve>::Scalar::ONE);
     let point = loop {
         for byte in x.iter_mut().rev() {
@@ -196,12 +196,24 @@ fn s65_an_x_coordinate_above_the_order_sets_bit_one_of_the_recovery_id() {
                 break;
             }
         }
-        if let Some(point) = Secp256k1::decode_point(&[&[2], x.as_slice()].concat()) {
+        if let Some(point) = Secp256k1::decode_point(&[&[2], x.as_slice()].concat())
+            && !bool::from(Secp256k1::r_coordinate(&NonIdentityPoint::new(point).unwrap()).r.is_zero())
+        {
             break point;
         }
     };
     let coordinate = Secp256k1::r_coordinate(&NonIdentityPoint::new(point).unwrap());
     assert!(coordinate.x_reduced && !coordinate.y_is_odd);
+    // A signature with this R: s is chosen, and then the key that it belongs to.
+    let (digest, s) = ([9; 32], k256::Scalar::from(5u64));
+    let h = Secp256k1::digest_to_scalar(&digest);
+    let key = (point * s - Secp256k1::mul_generator(&h)) * coordinate.r.invert().unwrap();
+    let mut partial = partial_of_whole_key::<Secp256k1>(&s, &s, &digest);
+    partial.common.public_key = Secp256k1::encode_point(&key);
+    partial.common.r_point = Secp256k1::encode_point(&point);
+    partial.w = Secp256k1::encode_scalar(&s);
+    partial.u = Secp256k1::encode_scalar(&k256::Scalar::ONE);
+    assert_eq!(join(&digest, &[partial]).unwrap().recovery_id(), 2);
     assert!(
         !Secp256k1::r_coordinate(
             &NonIdentityPoint::new(Secp256k1::mul_generator(&k256::Scalar::ONE)).unwrap()
