@@ -460,7 +460,9 @@ fn c14_s61_s62_a_digest_or_tweak_that_cannot_be_signed_takes_nothing() {
         (CurveId::P384, vec![1; 48]),
     ] {
         let digest = Digest::new(bytes, curve).unwrap();
-        assert_eq!(public.prepare(&digest, None).err(), Some(UseRefusal::Digest));
+        let refusal = public.prepare(&digest, None).err().unwrap();
+        assert_eq!(refusal, UseRefusal::Digest);
+        assert!(refusal.to_string().contains("digest cannot be signed"), "{refusal}");
     }
     // X' = X + ε·G is the point at infinity for ε = -x, which only this test can know.
     let x: Scalar = {
@@ -471,7 +473,9 @@ fn c14_s61_s62_a_digest_or_tweak_that_cannot_be_signed_takes_nothing() {
     let digest = digest(CurveId::Secp256k1, 1);
     let infinity = Secp256k1::encode_scalar(&-x);
     for tweak in [&infinity[..], &q.to_bytes_be(), &[0; 31], &[0; 33], &[]] {
-        assert_eq!(public.prepare(&digest, Some(tweak)).err(), Some(UseRefusal::Tweak));
+        let refusal = public.prepare(&digest, Some(tweak)).err().unwrap();
+        assert_eq!(refusal, UseRefusal::Tweak);
+        assert!(refusal.to_string().contains("path gives no key"), "{refusal}");
     }
     joined(&use_all(presignatures, &digest, None));
 }

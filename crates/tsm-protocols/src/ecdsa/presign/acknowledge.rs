@@ -126,7 +126,7 @@ fn acknowledge(ssid: &[u8; 32], presignatures: &[Presignature]) -> Acknowledgeme
         .count("presignatures", presignatures.len());
     let transcript = presignatures.iter().fold(transcript, |transcript, presignature| {
         let public = presignature.public();
-        transcript.bytes("id", &public.id().0).bytes("R", public.nonce_point())
+        transcript.bytes("id", &public.id().0).bytes("R", &public.nonce_point)
     });
     Acknowledgement(transcript.digest())
 }

@@ -26,7 +26,7 @@ pub struct PublicPart {
     id: PresignatureId,
     origin: Arc<Origin>,
     /// R, SEC1 compressed.
-    nonce_point: Vec<u8>,
+    pub(super) nonce_point: Vec<u8>,
     /// The same, a `NonIdentityPoint` of the certificate's curve: decoding costs a square root.
     decoded: Box<dyn Any + Send + Sync>,
 }
@@ -101,11 +101,6 @@ impl PublicPart {
     /// Exactly those whose parts make the signature.
     pub fn signers(&self) -> &Players {
         &self.origin.signers
-    }
-
-    /// R, SEC1 compressed.
-    pub(super) fn nonce_point(&self) -> &[u8] {
-        &self.nonce_point
     }
 
     /// Steps 5.1 to 5.3, all on public values: what a signature of `digest` will be, under the key
