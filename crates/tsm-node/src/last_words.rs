@@ -56,12 +56,10 @@ impl LastWords {
         if bytes == 0 || bytes > MAX_BYTES {
             return;
         }
-        while self.peers.get(peer).is_some_and(|of_peer| of_peer.bytes + bytes > MAX_BYTES) {
-            self.forget_first_of(peer);
-        }
-        while self.bytes + bytes > MAX_BYTES_IN_ALL {
-            self.forget_first();
-        }
+        while self.peers.get(peer).is_some_and(|of_peer| of_peer.bytes + bytes > MAX_BYTES)
+            && self.forget_first_of(peer)
+        {}
+        while self.bytes + bytes > MAX_BYTES_IN_ALL && self.forget_first() {}
         self.last_number += 1;
         let number = self.last_number;
         let of_peer = self.peers.entry(peer.clone()).or_default();
@@ -86,27 +84,31 @@ impl LastWords {
 
     /// Forgets what was said too long ago. To be called now and then.
     pub(crate) fn expire(&mut self) {
-        while self.order.front().is_some_and(|(since, ..)| since.elapsed() > LIFETIME) {
-            self.forget_first();
+        while self.order.front().is_some_and(|(since, ..)| since.elapsed() > LIFETIME) && self.forget_first()
+        {
         }
     }
 
-    fn forget_first(&mut self) {
-        let Some((_, number, peer)) = self.order.pop_front() else { return };
+    /// Whether there was one.
+    fn forget_first(&mut self) -> bool {
+        let Some((_, number, peer)) = self.order.pop_front() else { return false };
         let first = self.peers.get(&peer).and_then(|of_peer| of_peer.words.front());
         if first.is_some_and(|words| words.number == number) {
             self.forget_first_of(&peer);
         }
+        true
     }
 
-    fn forget_first_of(&mut self, peer: &PlayerKey) {
-        let Some(of_peer) = self.peers.get_mut(peer) else { return };
+    /// Whether there was one.
+    fn forget_first_of(&mut self, peer: &PlayerKey) -> bool {
+        let Some(of_peer) = self.peers.get_mut(peer) else { return false };
         let bytes = of_peer.words.pop_front().map_or(0, |words| words.bytes);
         of_peer.bytes -= bytes;
         self.bytes -= bytes;
         if of_peer.words.is_empty() {
             self.peers.remove(peer);
         }
+        true
     }
 }
 
@@ -136,12 +138,17 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn s105_last_words_take_bounded_room_for_each_peer_and_in_all_and_not_for_long() {
+        let books_are_right = |words: &LastWords| {
+            let sum: usize = words.peers.values().map(|of_peer| of_peer.bytes).sum();
+            assert_eq!(sum, words.bytes);
+        };
         let (mut words, quiet, loud) = (LastWords::default(), key(0), key(1));
         words.keep(&quiet, PROCESS, tag(0), frame(1000));
         for number in 1..=40 {
             words.keep(&loud, PROCESS, tag(number), frame(MAX_BYTES / 4));
         }
         assert_eq!((tags(&words, &quiet), tags(&words, &loud)), (vec![0], vec![37, 38, 39, 40]));
+        books_are_right(&words);
         words.keep(&loud, PROCESS, tag(50), frame(MAX_BYTES + 1));
         assert_eq!(tags(&words, &loud).len(), 4);
         for peer in 2..40 {
@@ -150,8 +157,7 @@ mod tests {
         }
         assert!(tags(&words, &quiet).is_empty(), "the oldest give way");
         assert_eq!(words.bytes, MAX_BYTES_IN_ALL, "and no more than must");
-        let sum: usize = words.peers.values().map(|of_peer| of_peer.bytes).sum();
-        assert_eq!(sum, words.bytes, "the books are right");
+        books_are_right(&words);
         tokio::time::advance(LIFETIME + Duration::from_secs(1)).await;
         words.expire();
         assert!(words.peers.is_empty() && words.order.is_empty() && words.bytes == 0);

@@ -5,8 +5,10 @@ use aws_lc_rs::signature::{
     UnparsedPublicKey,
 };
 use sha2::Digest as _;
+use tsm_crypto::derivation::Derived;
 use tsm_crypto::ecdsa::PartialSignature;
 use tsm_crypto::hedged::test_rng;
+use tsm_crypto::{Curve, Secp256k1};
 use tsm_protocols::ecdsa::sign::{self, SignRefusal};
 use tsm_protocols::testing::run_cluster;
 use tsm_protocols::{Class, Context, DerivedKey};
@@ -137,6 +139,14 @@ fn s92_the_derived_key_depends_on_certificate_and_path_alone() {
     let keys: Vec<DerivedKey> =
         shares.values().map(|share| DerivedKey::new(&share.certificate, &path(&[7, 8])).unwrap()).collect();
     assert!(keys.iter().all(|key| key.public_key() == keys[0].public_key()));
+    let certificate = &shares[&p(0)].certificate;
+    assert_eq!((keys[0].certificate(), keys[0].path()), (&certificate.digest(), &[7, 8][..]));
+    let point = Secp256k1::decode_point(&certificate.public_key).unwrap();
+    let expected = Derived::<Secp256k1>::root(point, certificate.chain_code).derive(&[7, 8]).unwrap();
+    assert_eq!(keys[0].public_key(), Secp256k1::encode_point(expected.point()));
+    assert_eq!(keys[0].public_key_der(), Secp256k1::public_key_der(expected.point()));
+    assert_eq!(keys[0].chain_code(), expected.chain_code());
+    assert_eq!(keys[0].tweak().unwrap(), Secp256k1::encode_scalar(expected.tweak().expose()));
     // One step at a time or all at once.
     let stepwise = derived(&shares, &[7]).child(8).unwrap();
     assert_eq!(stepwise.public_key(), keys[0].public_key());

@@ -9,7 +9,7 @@ use tsm_crypto::{CanonicalScalar, Curve, Label, NonIdentityPoint, Secp256k1, Sec
 use tsm_protocols::keygen::confirm::ConfirmMessage;
 use tsm_protocols::keygen::{self, CommitMessage, Dealing, OpenMessage, Opening, ProvisionalKey};
 use tsm_protocols::testing::{InFlight, run_cluster, tamper};
-use tsm_protocols::{Class, Context};
+use tsm_protocols::{Certificate, Class, Context};
 use tsm_types::{CurveId, KeyId, Operation, Session, Threshold};
 
 use crate::support::*;
@@ -341,7 +341,7 @@ fn k6_s39_a_share_that_is_zero_is_refused_and_nobody_is_named() {
 fn k7_s36_a_signature_that_is_not_of_this_certificate_and_player_is_refused() {
     let shares = generate(CurveId::Secp256k1, 1, &PLAYERS);
     let certificate = &shares[&p(0)].certificate;
-    let signed_otherwise = |edit: &dyn Fn(&mut tsm_protocols::Certificate)| {
+    let signed_otherwise = |edit: &dyn Fn(&mut Certificate)| {
         let mut other = certificate.clone();
         edit(&mut other);
         identity(CHEAT).sign(&other.transcript())
@@ -383,6 +383,30 @@ fn k7_s36_a_confirmed_certificate_is_complete_and_the_same_everywhere() {
     let mut without_one = signed[&p(0)].clone();
     without_one.signatures.remove(&p(9));
     assert!(!without_one.is_complete());
+    let mut anothers = signed[&p(0)].clone();
+    anothers.signatures.insert(p(9), anothers.signatures[&p(0)].clone());
+    assert!(!anothers.is_complete());
+    let mut with_a_strangers = signed[&p(0)].clone();
+    with_a_strangers.signatures.insert(p(7), with_a_strangers.signatures[&p(0)].clone());
+    assert!(!with_a_strangers.is_complete());
+}
+
+#[test]
+fn s29_a_certificate_that_contradicts_itself_is_unreadable() {
+    let good = all(run_keygen(&keygen_of_three(), SEED, honest))[&p(0)].share.certificate.clone();
+    let readable = |edit: &dyn Fn(&mut Certificate)| {
+        let mut certificate = good.clone();
+        edit(&mut certificate);
+        borsh::from_slice::<Certificate>(&borsh::to_vec(&certificate).unwrap()).is_ok()
+    };
+    assert!(readable(&|_| {}));
+    // As many must sign as there are, and one more.
+    assert!(!readable(&|certificate| certificate.threshold = Threshold::new(3, 4).unwrap()));
+    assert!(!readable(&|certificate| {
+        certificate.share_points.pop();
+    }));
+    assert!(!readable(&|certificate| certificate.public_key[0] = 5));
+    assert!(!readable(&|certificate| certificate.share_points[2][0] = 5));
 }
 
 #[test]
