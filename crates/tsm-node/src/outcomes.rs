@@ -33,7 +33,7 @@ type Answer = Result<Outcome, Failure>;
 
 /// Outcomes of one node, running and kept.
 #[derive(Default)]
-pub(crate) struct Outcomes(Mutex<Runs>);
+pub(crate) struct Outcomes(Arc<Mutex<Runs>>);
 
 /// A run's name.
 type Place = (ApplicationId, SessionId);
@@ -67,14 +67,14 @@ impl Runs {
 
 /// Keeps the outcome from when the run's task ends, however it ends.
 struct Keep {
-    node: Arc<Inner>,
+    runs: Arc<Mutex<Runs>>,
     place: Option<Place>,
 }
 
 impl Drop for Keep {
     fn drop(&mut self) {
         let ended = self.place.take().map(|place| (Instant::now(), place));
-        self.node.outcomes.lock().ended.extend(ended);
+        lock(&self.runs).ended.extend(ended);
     }
 }
 
@@ -110,7 +110,7 @@ impl Outcomes {
     where
         W: Future<Output = Answer> + Send + 'static,
     {
-        let mut runs = self.lock();
+        let mut runs = lock(&self.0);
         runs.expire(node.settings.outcome_lifetime);
         let place = (application.clone(), id.clone());
         if let Some(run) = runs.runs.get(&place) {
@@ -127,7 +127,7 @@ impl Outcomes {
         runs.runs.insert(place.clone(), run);
         // A runtime that is ending drops the task at once, and that takes the lock.
         drop(runs);
-        let (keep, me) = (Keep { node: node.clone(), place: Some(place) }, node.known.me);
+        let (keep, me) = (Keep { runs: self.0.clone(), place: Some(place) }, node.known.me);
         node.runs.spawn(async move {
             let _keep = keep;
             let result = tokio::select! {
@@ -146,12 +146,12 @@ impl Outcomes {
 
     /// Forgets what is too old. To be called now and then, so that a quiet node's memory falls.
     pub(crate) fn expire(&self, lifetime: Duration) {
-        self.lock().expire(lifetime);
+        lock(&self.0).expire(lifetime);
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Runs> {
-        self.0.lock().expect("no holder of this lock panics")
-    }
+fn lock(runs: &Mutex<Runs>) -> MutexGuard<'_, Runs> {
+    runs.lock().expect("no holder of this lock panics")
 }
 
 #[cfg(test)]
@@ -187,6 +187,17 @@ mod tests {
         runs.expire(LIFETIME);
         assert!(!runs.runs.contains_key(&place(1)));
         assert_eq!((runs.runs.len(), runs.ended.len()), (2, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_whose_task_ends_is_forgotten_in_time_however_it_ended() {
+        let outcomes = Outcomes::default();
+        start(&mut lock(&outcomes.0), 0);
+        drop(Keep { runs: outcomes.0.clone(), place: Some(place(0)) });
+        assert_eq!(lock(&outcomes.0).ended.len(), 1);
+        tokio::time::advance(LIFETIME).await;
+        outcomes.expire(LIFETIME);
+        assert!(lock(&outcomes.0).runs.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
