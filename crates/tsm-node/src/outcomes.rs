@@ -53,6 +53,16 @@ struct Run {
 }
 
 impl Runs {
+    /// The run of this name, if it is of the same request.
+    fn find(&self, place: &Place, tag: SessionTag) -> Result<Option<&Run>, Failure> {
+        let run = self.runs.get(place);
+        if run.is_some_and(|run| run.tag != tag) {
+            let detail = format!("session ID {} belongs to another request of this application", place.1);
+            return Err(Failure::new(ErrorCode::SessionConflict, detail));
+        }
+        Ok(run)
+    }
+
     /// Forgets what has been kept for `lifetime`, and the oldest beyond the limit.
     fn expire(&mut self, lifetime: Duration) {
         while let Some((since, _)) = self.ended.front()
@@ -113,11 +123,7 @@ impl Outcomes {
         let mut runs = lock(&self.0);
         runs.expire(node.settings.outcome_lifetime);
         let place = (application.clone(), id.clone());
-        if let Some(run) = runs.runs.get(&place) {
-            if run.tag != tag {
-                let detail = format!("session ID {id} belongs to another request of this application");
-                return Err(Failure::new(ErrorCode::SessionConflict, detail));
-            }
+        if let Some(run) = runs.find(&place, tag)? {
             return Ok((run.answer.clone(), run.callers.upgrade()));
         }
         let cancelled = CancellationToken::new();
@@ -187,6 +193,16 @@ mod tests {
         runs.expire(LIFETIME);
         assert!(!runs.runs.contains_key(&place(1)));
         assert_eq!((runs.runs.len(), runs.ended.len()), (2, 1));
+    }
+
+    #[test]
+    fn the_same_request_finds_its_run_and_another_is_a_conflict() {
+        let mut runs = Runs::default();
+        start(&mut runs, 0);
+        assert!(runs.find(&place(0), SessionTag([0; 32])).unwrap().is_some());
+        assert!(runs.find(&place(1), SessionTag([0; 32])).unwrap().is_none());
+        let conflict = runs.find(&place(0), SessionTag([1; 32])).err().unwrap();
+        assert_eq!(conflict.code, ErrorCode::SessionConflict);
     }
 
     #[tokio::test(start_paused = true)]
