@@ -1,6 +1,7 @@
 //! Cheats against key generation and its confirmation. Player 5 cheats players 0 and 9.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 
 use tsm_crypto::commitment::CommitmentContext;
 use tsm_crypto::dlog::{DlogProof, Prover};
@@ -392,6 +393,29 @@ fn k7_s36_a_confirmed_certificate_is_complete_and_the_same_everywhere() {
 }
 
 #[test]
+fn k7_the_digest_of_a_certificate_is_of_all_its_fields() {
+    let good = all(run_keygen(&keygen_of_three(), SEED, honest))[&p(0)].share.certificate.clone();
+    let edits: [fn(&mut Certificate); 9] = [
+        |certificate| certificate.key_id = KeyId::new("another").unwrap(),
+        |certificate| certificate.curve = CurveId::P256,
+        |certificate| certificate.epoch.0 += 1,
+        |certificate| certificate.threshold = Threshold::new(2, 3).unwrap(),
+        |certificate| certificate.holders = players(&[0, 5, 7]),
+        |certificate| certificate.public_key[1] ^= 1,
+        |certificate| certificate.share_points[2][1] ^= 1,
+        |certificate| certificate.chain_code[0] ^= 1,
+        |certificate| certificate.ssid[0] ^= 1,
+    ];
+    let edited = edits.map(|edit| {
+        let mut certificate = good.clone();
+        edit(&mut certificate);
+        certificate.digest()
+    });
+    let different: BTreeSet<[u8; 32]> = edited.into_iter().chain([good.digest()]).collect();
+    assert_eq!(different.len(), edits.len() + 1);
+}
+
+#[test]
 fn s29_a_certificate_that_contradicts_itself_is_unreadable() {
     let good = all(run_keygen(&keygen_of_three(), SEED, honest))[&p(0)].share.certificate.clone();
     let readable = |edit: &dyn Fn(&mut Certificate)| {
@@ -523,8 +547,7 @@ fn a_wished_key_id_is_kept_and_a_drawn_one_is_the_same_everywhere_and_never_twic
     let mut session = keygen_of_three();
     let drawn = |seed| {
         let keys = all(run_keygen(&keygen_of_three(), seed, honest));
-        let ids: std::collections::BTreeSet<KeyId> =
-            keys.values().map(|key| key.share.certificate.key_id.clone()).collect();
+        let ids: BTreeSet<KeyId> = keys.values().map(|key| key.share.certificate.key_id.clone()).collect();
         assert_eq!(ids.len(), 1);
         ids.into_iter().next().unwrap()
     };
