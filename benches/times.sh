@@ -2,13 +2,16 @@
 # CPU time of one party, ours and the rival's in turns, from the binary of benches/instructions.sh: a
 # quick look, for machines too busy for criterion.
 #
-#   benches/times.sh [SAMPLES]     default 9; median and minimum of each workload, in microseconds
+#   benches/times.sh [SAMPLES [EARLIER]]     default 9; median, lower quartile and minimum of each workload,
+#                                            in microseconds
 #
+# EARLIER is the same binary of another version: the two take turns.
 # A sample is the process's CPU time of many runs, without set-up and without the first run, divided by
 # runs and parties.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 samples="${1:-9}"
+earlier="${2:-}"
 binary="${CARGO_TARGET_DIR:-target}/callgrind/instructions"
 
 # name, parties, runs of a sample
@@ -35,13 +38,16 @@ trap 'rm -f "$results"' EXIT
 for _ in $(seq "$samples"); do
     while read -r name parties runs; do
         [ -n "$name" ] || continue
+        [ -z "$earlier" ] || echo "$name,earlier $parties $("$earlier" "$name" "$runs")" >> "$results"
         echo "$name $parties $("$binary" "$name" "$runs")" >> "$results"
     done <<< "$workloads"
 done
-echo "| workload | median | minimum |"
-echo "|---|---|---|"
+echo "| workload | median | quartile | minimum |"
+echo "|---|---|---|---|"
 awk '{ print $1, $3 / 1e3 / $2 }' "$results" | sort -k1,1 -k2,2g | awk '
-    function row() { if (n) printf "| %s | %.1f µs | %.1f µs |\n", name, time[int((n + 1) / 2)], time[1] }
+    function row() {
+        if (n) printf "| %s | %.1f µs | %.1f µs | %.1f µs |\n", name, time[int((n + 1) / 2)], time[int((n + 3) / 4)], time[1]
+    }
     $1 != name { row(); name = $1; n = 0 }
     { time[++n] = $2 }
     END { row() }'
