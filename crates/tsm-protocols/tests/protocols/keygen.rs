@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tsm_crypto::commitment::CommitmentContext;
 use tsm_crypto::dlog::{DlogProof, Prover};
 use tsm_crypto::hedged::{hedged_rng, test_rng};
-use tsm_crypto::{CanonicalScalar, Curve, Label, NonIdentityPoint, Secp256k1, Secret, Transcript};
+use tsm_crypto::{CanonicalScalar, Curve, Label, NonIdentityPoint, P384, Secp256k1, Secret, Transcript};
 use tsm_protocols::keygen::confirm::ConfirmMessage;
 use tsm_protocols::keygen::{self, CommitMessage, Dealing, OpenMessage, Opening, ProvisionalKey};
 use tsm_protocols::testing::{InFlight, run_cluster, tamper};
@@ -381,6 +381,9 @@ fn k7_s36_a_confirmed_certificate_is_complete_and_the_same_everywhere() {
     let session = keygen_session("keygen", CurveId::P384, 2, &PLAYERS);
     let signed = all(run_confirm(&session, &shares, honest));
     assert!(signed.values().all(|certificate| certificate.is_complete() && *certificate == signed[&p(0)]));
+    let certificate = &signed[&p(0)].certificate;
+    let point = P384::decode_point(&certificate.public_key).unwrap();
+    assert_eq!(certificate.public_key_der(), P384::public_key_der(&point));
     let mut without_one = signed[&p(0)].clone();
     without_one.signatures.remove(&p(9));
     assert!(!without_one.is_complete());
