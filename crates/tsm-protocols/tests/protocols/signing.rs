@@ -722,5 +722,7 @@ fn a_state_that_the_peer_does_not_hold_ends_the_run_without_blame() {
     });
     let abort = outcome[&p(PLAYERS[0])].as_ref().unwrap().as_ref().unwrap_err();
     assert_eq!(abort.class, Class::PairGone);
+    let gone = PLAYERS[1..].iter().any(|peer| abort.pair == Some(new.between(PLAYERS[0], *peer).id()));
+    assert!(gone, "the state that a peer chose");
     assert!(!old.between(PLAYERS[0], PLAYERS[1]).is_burned());
 }
