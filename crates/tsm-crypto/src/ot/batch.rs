@@ -211,7 +211,7 @@ mod tests {
         let mut rng = test_rng(3);
         let (receivers, message) = receive::<C>(&b_side, &CONTEXT, 5, &mut rng);
         let senders = a_side.judge(|judged| check(judged, &CONTEXT, &message)).unwrap();
-        assert_eq!((receivers.len(), senders.len()), (5, 5));
+        assert_eq!((receivers.len(), senders.len(), message.count()), (5, 5, 5));
         let mut factors = Vec::new();
         for (number, (receiver, sender)) in receivers.into_iter().zip(senders).enumerate() {
             let ssid_full = [number as u8; 32];
