@@ -55,7 +55,7 @@ fn s09_hashes_are_called_in_the_transcript_and_where_another_format_asks_for_the
         "a raw hash",
         uses.into_iter(),
         &[
-            ("crates/tsm-crypto/src/transcript.rs", 3, "the transcript itself"),
+            ("crates/tsm-crypto/src/transcript.rs", 4, "the transcript itself"),
             (
                 "crates/tsm-crypto/src/derivation.rs",
                 3,
@@ -140,7 +140,11 @@ fn s23_lists_are_zipped_only_where_their_lengths_are_fixed() {
                 "points and the coordinates just made of them, one for each",
             ),
             ("crates/tsm-crypto/src/fixed_base.rs", 1, "a number with room for all bytes of a scalar"),
-            ("crates/tsm-crypto/src/libsecp256k1.rs", 1, "a table with a line for each byte of a scalar"),
+            (
+                "crates/tsm-crypto/src/libsecp256k1.rs",
+                2,
+                "a table with a line for each digit of a scalar, and the bytes of one",
+            ),
             ("crates/tsm-crypto/src/ot/base.rs", 9, fixed),
             ("crates/tsm-crypto/src/ot/batch.rs", 1, "the count fixes the lengths in decoding"),
             ("crates/tsm-crypto/src/ot/bits.rs", 1, fixed),
