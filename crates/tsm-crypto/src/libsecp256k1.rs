@@ -68,7 +68,7 @@ fn digits(encoded: &[u8]) -> impl Iterator<Item = usize> {
     })
 }
 
-/// 1 to 1023 times 1024^i·G, for each digit of a scalar: 1.7 MB, made at first use in some 15 milliseconds.
+/// 1 to 1023 times 1024^i·G, for each digit of a scalar: 1.7 MB, made at first use in tens of milliseconds.
 fn table() -> &'static [[PublicKey; MULTIPLES]] {
     static TABLE: OnceLock<Vec<[PublicKey; MULTIPLES]>> = OnceLock::new();
     TABLE.get_or_init(|| {
